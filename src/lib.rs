@@ -1,0 +1,2 @@
+//! GhostStream.
+pub mod base;
