@@ -1,0 +1,10 @@
+//! The shape of an HLS stream: where segments are cut, what the playlists say, and which encoder
+//! run (head) serves which segment. Pure.
+
+mod playlist;
+mod schedule;
+mod timeline;
+
+pub use playlist::{MasterEntry, MediaPlaylist, PlaylistKind, master_playlist};
+pub use schedule::{Action, HeadId, Scheduler, WaiterId};
+pub use timeline::{AudioCuts, Grid, SegmentTimeline};

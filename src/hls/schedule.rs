@@ -1,0 +1,538 @@
+//! Which encoder run serves which segment: start, wait, pause, give up, stop.
+//!
+//! One [`Scheduler`] per track. It is told what happens and answers with actions; it starts no
+//! process and reads no clock. Invariants (held by the property tests below): never more than
+//! `max_heads` heads; every waiter is served as long as heads make progress; a player that asks for
+//! one segment after the other never makes a second head.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// An encoder run. Numbers are never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeadId(u64);
+
+/// A request that waits for a segment. Numbers rise with time, so a larger one is newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaiterId(u64);
+
+/// What the caller must do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start an encoder at `segment`; it ends before segment `until`.
+    Start { head: HeadId, segment: u32, until: u32 },
+    /// End this encoder; its unfinished segment is dropped.
+    Stop { head: HeadId },
+    /// Answer this request with an error: heads failed at its segment too often.
+    GiveUp { waiter: WaiterId },
+}
+
+#[derive(Debug)]
+struct Head {
+    /// The segment it makes now.
+    next: u32,
+    until: u32,
+    /// The last segment a client asked for in what this head made or makes.
+    wanted: u32,
+    /// Age of that question, in waiter numbers.
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    segment: u32,
+    head: Option<HeadId>,
+}
+
+/// A head this few segments before the wanted one is always waited for, however slow it is:
+/// players fetch a little ahead, and a second encoder would only take the first one's processor.
+const ALWAYS_WAIT_SEGMENTS: u32 = 2;
+/// Failures of heads at one segment, without progress, after which its requests are given up.
+const MAX_FAILURES: u32 = 3;
+
+/// The state of one track's heads.
+#[derive(Debug)]
+pub struct Scheduler {
+    lengths_ms: Vec<u32>,
+    ready: Vec<bool>,
+    heads: BTreeMap<HeadId, Head>,
+    waiters: BTreeMap<WaiterId, Waiter>,
+    failures: HashMap<u32, u32>,
+    max_heads: usize,
+    goal_ms: u64,
+    next_number: u64,
+    start_latency_ms: f64,
+    speed: f64,
+}
+
+impl Scheduler {
+    /// `lengths_ms` are the lengths of all segments, `goal_ms` how far a head runs ahead of its
+    /// player before it is paused.
+    pub fn new(lengths_ms: Vec<u32>, max_heads: usize, goal_ms: u64) -> Self {
+        Scheduler {
+            ready: vec![false; lengths_ms.len()],
+            lengths_ms,
+            heads: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            failures: HashMap::new(),
+            max_heads: max_heads.max(1),
+            goal_ms,
+            next_number: 0,
+            // Until measured: a process start and a little decoding; an encoder as fast as the film.
+            start_latency_ms: 800.0,
+            speed: 1.0,
+        }
+    }
+
+    fn len(&self) -> u32 {
+        self.ready.len() as u32
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    pub fn is_ready(&self, segment: u32) -> bool {
+        self.ready.get(segment as usize).copied().unwrap_or(false)
+    }
+
+    /// Ranges of ready segments, first and last inclusive, in order.
+    pub fn ready_ranges(&self) -> Vec<(u32, u32)> {
+        let mut out: Vec<(u32, u32)> = Vec::new();
+        for (i, _) in self.ready.iter().enumerate().filter(|(_, r)| **r) {
+            let i = i as u32;
+            match out.last_mut() {
+                Some((_, last)) if *last + 1 == i => *last = i,
+                _ => out.push((i, i)),
+            }
+        }
+        out
+    }
+
+    pub fn ready_count(&self) -> u32 {
+        self.ready.iter().filter(|r| **r).count() as u32
+    }
+
+    /// The segment each live head makes now.
+    pub fn heads(&self) -> impl Iterator<Item = (HeadId, u32)> + '_ {
+        self.heads.iter().map(|(id, h)| (*id, h.next))
+    }
+
+    /// Starts a head at `segment` though nobody waits for it yet, if none covers it.
+    pub fn prefetch(&mut self, segment: u32) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let idle = self.heads.len() < self.max_heads;
+        if segment < self.len() && !self.is_ready(segment) && idle && self.covering(segment).is_none() {
+            self.start(segment, &mut actions);
+        }
+        actions
+    }
+
+    /// A client asks for `segment`. `None` for the waiter means that the segment is ready.
+    pub fn request(&mut self, segment: u32) -> (Option<WaiterId>, Vec<Action>) {
+        let mut actions = Vec::new();
+        let number = self.number();
+        self.note_demand(segment, number);
+        if self.is_ready(segment) || segment >= self.len() {
+            return (None, actions);
+        }
+        let id = WaiterId(number);
+        self.waiters.insert(id, Waiter { segment, head: None });
+        self.assign(id, true, &mut actions);
+        (Some(id), actions)
+    }
+
+    /// The request was answered or its client has gone.
+    pub fn leave(&mut self, waiter: WaiterId) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.waiters.remove(&waiter);
+        self.assign_rest(&mut actions);
+        actions
+    }
+
+    /// `head` finished `segment`.
+    pub fn finished(&mut self, head: HeadId, segment: u32) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(slot) = self.ready.get_mut(segment as usize) {
+            *slot = true;
+        }
+        self.failures.remove(&segment);
+        self.waiters.retain(|_, w| w.segment != segment);
+        let next = segment + 1;
+        let met = self.heads.iter().any(|(id, h)| *id != head && h.next == next);
+        let end = self.is_ready(next) || next >= self.len() || met;
+        if let Some(h) = self.heads.get_mut(&head) {
+            h.next = next;
+            // A head that has reached its planned end ends by itself.
+            if end && next < h.until {
+                self.heads.remove(&head);
+                self.release(head);
+                actions.push(Action::Stop { head });
+            }
+        }
+        self.assign_rest(&mut actions);
+        actions
+    }
+
+    /// `head` is gone. `failed` says that it ended before it made what it was started for.
+    pub fn ended(&mut self, head: HeadId, failed: bool) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(gone) = self.heads.remove(&head) else {
+            return actions;
+        };
+        self.release(head);
+        if failed {
+            let count = self.failures.entry(gone.next).or_insert(0);
+            *count += 1;
+            if *count >= MAX_FAILURES {
+                self.failures.remove(&gone.next);
+                let lost: Vec<WaiterId> = self
+                    .waiters
+                    .iter()
+                    .filter(|(_, w)| w.segment == gone.next)
+                    .map(|(id, _)| *id)
+                    .collect();
+                for waiter in lost {
+                    self.waiters.remove(&waiter);
+                    actions.push(Action::GiveUp { waiter });
+                }
+            }
+        }
+        self.assign_rest(&mut actions);
+        actions
+    }
+
+    /// The cache dropped `segment`.
+    pub fn evicted(&mut self, segment: u32) {
+        if let Some(slot) = self.ready.get_mut(segment as usize) {
+            *slot = false;
+        }
+    }
+
+    /// Segments that are there already, from an earlier life of the same stream.
+    pub fn mark_ready(&mut self, segment: u32) {
+        if let Some(slot) = self.ready.get_mut(segment as usize) {
+            *slot = true;
+        }
+    }
+
+    /// Ends all heads; waiters stay and get new heads by the next event.
+    pub fn stop_all(&mut self) -> Vec<Action> {
+        let heads: Vec<HeadId> = self.heads.keys().copied().collect();
+        for head in &heads {
+            self.heads.remove(head);
+            self.release(*head);
+        }
+        heads.into_iter().map(|head| Action::Stop { head }).collect()
+    }
+
+    /// Whether `head` is so far ahead of its player that it should not be read from now.
+    pub fn should_pause(&self, head: HeadId) -> bool {
+        let Some(h) = self.heads.get(&head) else { return false };
+        if self.waiters.values().any(|w| w.head == Some(head)) {
+            return false;
+        }
+        self.span_ms(h.wanted.saturating_add(1), h.next) >= self.goal_ms
+    }
+
+    /// Whether any request waits.
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Measurements: milliseconds from start to first sample of a head.
+    pub fn observe_start(&mut self, latency_ms: u32) {
+        self.start_latency_ms = 0.5 * self.start_latency_ms + 0.5 * f64::from(latency_ms);
+    }
+
+    /// Measurements: media time per wall time of a head that was not paused.
+    pub fn observe_speed(&mut self, ratio: f64) {
+        if ratio.is_finite() && ratio > 0.0 {
+            self.speed = 0.7 * self.speed + 0.3 * ratio;
+        }
+    }
+
+    /// Media milliseconds in segments `from..to`, as far as needed to reach the goal.
+    fn span_ms(&self, from: u32, to: u32) -> u64 {
+        let mut sum = 0;
+        for i in from..to.min(self.len()) {
+            sum += u64::from(self.lengths_ms[i as usize]);
+            if sum >= self.goal_ms.max(3_600_000) {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// Tells the head whose output a player follows where the player is.
+    fn note_demand(&mut self, segment: u32, number: u64) {
+        let ahead = |h: &Head| h.next >= segment && (segment..h.next).all(|i| self.is_ready(i));
+        let nearest = self.heads.iter().filter(|(_, h)| ahead(h)).min_by_key(|(_, h)| h.next);
+        if let Some(id) = nearest.map(|(id, _)| *id)
+            && let Some(h) = self.heads.get_mut(&id)
+        {
+            h.wanted = segment;
+            h.asked = number;
+        }
+    }
+
+    /// The head that will make `segment` sooner than a new one would.
+    fn covering(&self, segment: u32) -> Option<HeadId> {
+        let reaches = |h: &Head| {
+            h.next <= segment && segment < h.until && !(h.next..segment).any(|i| self.is_ready(i))
+        };
+        let (id, h) =
+            self.heads.iter().filter(|(_, h)| reaches(h)).max_by_key(|(_, h)| h.next)?;
+        let wait_ms = self.span_ms(h.next, segment) as f64 / self.speed;
+        let near = segment - h.next <= ALWAYS_WAIT_SEGMENTS || wait_ms <= self.start_latency_ms;
+        near.then_some(*id)
+    }
+
+    fn assign(&mut self, id: WaiterId, newest: bool, actions: &mut Vec<Action>) {
+        let Some(segment) = self.waiters.get(&id).map(|w| w.segment) else { return };
+        let head = match self.covering(segment) {
+            Some(head) => head,
+            None => {
+                if self.heads.len() >= self.max_heads {
+                    let Some(victim) = self.victim(newest) else { return };
+                    self.heads.remove(&victim);
+                    self.release(victim);
+                    actions.push(Action::Stop { head: victim });
+                }
+                self.start(segment, actions)
+            }
+        };
+        if let Some(h) = self.heads.get_mut(&head) {
+            h.wanted = h.wanted.max(segment);
+            h.asked = h.asked.max(id.0);
+        }
+        if let Some(w) = self.waiters.get_mut(&id) {
+            w.head = Some(head);
+        }
+    }
+
+    /// The head to end for another one: one that nobody waits for; for a newest request also the
+    /// one whose requests are oldest. Each request displaces others at most once, when it comes, so
+    /// displaced requests cannot fight.
+    fn victim(&self, newest: bool) -> Option<HeadId> {
+        let newest_waiter =
+            |head: HeadId| self.waiters.iter().rev().find(|(_, w)| w.head == Some(head));
+        let idle = self.heads.iter().filter(|(id, _)| newest_waiter(**id).is_none());
+        let idle = idle.min_by_key(|(_, h)| h.asked).map(|(id, _)| *id);
+        if idle.is_some() || !newest {
+            return idle;
+        }
+        self.heads.keys().copied().min_by_key(|id| newest_waiter(*id).map(|(w, _)| *w))
+    }
+
+    fn start(&mut self, segment: u32, actions: &mut Vec<Action>) -> HeadId {
+        let number = self.number();
+        let head = HeadId(number);
+        let until = (segment + 1..self.len()).find(|i| self.is_ready(*i)).unwrap_or(self.len());
+        self.heads.insert(head, Head { next: segment, until, wanted: segment, asked: number });
+        actions.push(Action::Start { head, segment, until });
+        head
+    }
+
+    fn release(&mut self, head: HeadId) {
+        for w in self.waiters.values_mut().filter(|w| w.head == Some(head)) {
+            w.head = None;
+        }
+    }
+
+    /// Finds heads for the requests that have none, newest first.
+    fn assign_rest(&mut self, actions: &mut Vec<Action>) {
+        let open: Vec<WaiterId> =
+            self.waiters.iter().rev().filter(|(_, w)| w.head.is_none()).map(|(id, _)| *id).collect();
+        for id in open {
+            self.assign(id, false, actions);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scheduler(segments: usize, max_heads: usize) -> Scheduler {
+        Scheduler::new(vec![4000; segments], max_heads, 30_000)
+    }
+
+    fn start_of(actions: &[Action]) -> Option<(HeadId, u32, u32)> {
+        actions.iter().find_map(|a| match a {
+            Action::Start { head, segment, until } => Some((*head, *segment, *until)),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn forward_play_uses_one_head() {
+        let mut s = scheduler(100, 2);
+        let (_, actions) = s.request(0);
+        let (head, at, until) = start_of(&actions).unwrap();
+        assert_eq!((at, until), (0, 100));
+        for i in 0..100 {
+            let (_, actions) = s.request(i);
+            assert_eq!(actions, [], "segment {i}");
+            assert!(!s.should_pause(head));
+            assert_eq!(s.finished(head, i), []);
+        }
+        assert_eq!(s.ended(head, false), []);
+        assert_eq!(s.ready_ranges(), [(0, 99)]);
+    }
+
+    #[test]
+    fn a_head_far_ahead_is_paused_and_resumed() {
+        let mut s = scheduler(100, 2);
+        let head = start_of(&s.request(0).1).unwrap().0;
+        for i in 0..8 {
+            s.finished(head, i);
+        }
+        assert!(!s.should_pause(head));
+        s.finished(head, 8);
+        assert!(s.should_pause(head));
+        s.request(2);
+        assert!(!s.should_pause(head));
+    }
+
+    #[test]
+    fn a_far_seek_gets_its_own_head_and_ends_where_segments_are() {
+        let mut s = scheduler(100, 2);
+        let first = start_of(&s.request(50).1).unwrap().0;
+        s.finished(first, 50);
+        s.finished(first, 51);
+        let (second, at, until) = start_of(&s.request(10).1).unwrap();
+        assert_eq!((at, until), (10, 50));
+        for i in 10..49 {
+            assert_eq!(s.finished(second, i), []);
+        }
+        assert_eq!(s.finished(second, 49), []);
+        assert_eq!(s.ended(second, false), []);
+    }
+
+    #[test]
+    fn the_newest_seek_wins_and_the_displaced_one_is_served_later() {
+        let mut s = scheduler(100, 1);
+        let a = start_of(&s.request(10).1).unwrap().0;
+        let (_, actions) = s.request(80);
+        assert_eq!(actions[0], Action::Stop { head: a });
+        let b = start_of(&actions).unwrap().0;
+        let again = start_of(&s.finished(b, 80)).unwrap();
+        assert_eq!(again.1, 10);
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_made_is_given_up() {
+        let mut s = scheduler(10, 2);
+        let (waiter, mut actions) = s.request(3);
+        for _ in 0..2 {
+            let head = start_of(&actions).unwrap().0;
+            actions = s.ended(head, true);
+        }
+        let head = start_of(&actions).unwrap().0;
+        assert_eq!(s.ended(head, true), [Action::GiveUp { waiter: waiter.unwrap() }]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Ask(u32),
+        Abort(usize),
+        Work(usize),
+        Crash(usize),
+        Evict(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0u32..40).prop_map(Step::Ask),
+            1 => (0usize..8).prop_map(Step::Abort),
+            6 => (0usize..4).prop_map(Step::Work),
+            1 => (0usize..4).prop_map(Step::Crash),
+            1 => (0u32..40).prop_map(Step::Evict),
+        ]
+    }
+
+    /// A world of encoders that do what the scheduler says.
+    struct World {
+        s: Scheduler,
+        live: BTreeMap<HeadId, (u32, u32)>,
+        open: Vec<(WaiterId, u32)>,
+        max: usize,
+    }
+
+    impl World {
+        fn apply(&mut self, actions: Vec<Action>) {
+            for a in actions {
+                match a {
+                    Action::Start { head, segment, until } => {
+                        assert!(self.live.insert(head, (segment, until)).is_none());
+                    }
+                    Action::Stop { head } => assert!(self.live.remove(&head).is_some()),
+                    Action::GiveUp { waiter } => self.open.retain(|(w, _)| *w != waiter),
+                }
+            }
+            assert!(self.live.len() <= self.max);
+            assert_eq!(self.live.len(), self.s.heads.len());
+        }
+
+        fn work(&mut self, head: HeadId) {
+            let (next, until) = self.live[&head];
+            if next == until {
+                self.live.remove(&head);
+                let actions = self.s.ended(head, false);
+                self.apply(actions);
+                return;
+            }
+            self.live.insert(head, (next + 1, until));
+            self.open.retain(|(_, segment)| *segment != next);
+            let actions = self.s.finished(head, next);
+            self.apply(actions);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_waiter_is_served(
+            steps in proptest::collection::vec(step(), 1..200), max in 1usize..4,
+        ) {
+            let mut w = World { s: scheduler(40, max), live: BTreeMap::new(), open: vec![], max };
+            for step in steps {
+                let nth = |i: usize, w: &World| w.live.keys().nth(i % w.live.len().max(1)).copied();
+                match step {
+                    Step::Ask(segment) => {
+                        let (waiter, actions) = w.s.request(segment);
+                        w.open.extend(waiter.map(|id| (id, segment)));
+                        w.apply(actions);
+                    }
+                    Step::Abort(i) if !w.open.is_empty() => {
+                        let (id, _) = w.open.remove(i % w.open.len());
+                        let actions = w.s.leave(id);
+                        w.apply(actions);
+                    }
+                    Step::Work(i) => if let Some(head) = nth(i, &w) { w.work(head) },
+                    Step::Crash(i) => if let Some(head) = nth(i, &w) {
+                        w.live.remove(&head);
+                        let actions = w.s.ended(head, true);
+                        w.apply(actions);
+                    },
+                    Step::Evict(i) => w.s.evicted(i),
+                    Step::Abort(_) => {}
+                }
+            }
+            // From now on encoders only work: all must be served in bounded time, and heads that
+            // nobody waits for are paused rather than run to the end of the film.
+            let mut rounds = 0;
+            while !w.open.is_empty() {
+                let busy: Vec<HeadId> =
+                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h)).collect();
+                prop_assert!(!busy.is_empty(), "requests wait but every head is paused");
+                for head in busy {
+                    if w.live.contains_key(&head) { w.work(head); }
+                }
+                rounds += 1;
+                prop_assert!(rounds < 2000);
+            }
+        }
+    }
+}

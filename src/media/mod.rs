@@ -1,0 +1,13 @@
+//! What a source *is* and what a client can *want*: the vocabulary of the other layers. Pure.
+
+mod probe;
+mod request;
+
+pub use probe::{
+    AudioStream, ColorInfo, FieldOrder, ParseProbeError, SourceProbe, SubtitleStream, Transfer,
+    VideoStream,
+};
+pub use request::{
+    AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
+    UnknownName, VideoChoice,
+};
