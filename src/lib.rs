@@ -1,4 +1,6 @@
 //! GhostStream.
 pub mod base;
+pub mod hardware;
 pub mod hls;
 pub mod media;
+pub mod plan;
