@@ -57,7 +57,7 @@ impl Grid {
     }
 
     /// The first unit of `other` that starts at or after unit `unit` of this grid; exact.
-    fn ceil_in(self, unit: i64, other: Grid) -> i64 {
+    pub fn ceil_in(self, unit: i64, other: Grid) -> i64 {
         let n = i128::from(unit) * i128::from(self.den) * i128::from(other.num);
         let d = i128::from(self.num) * i128::from(other.den);
         (n.div_euclid(d) + i128::from(n.rem_euclid(d) != 0)) as i64

@@ -49,8 +49,9 @@ impl Preroll {
 pub enum Padding {
     /// Up to [`PAD_SECONDS`] of still picture or silence: streams of one file rarely end together.
     Short,
-    /// As much as the timeline needs: the source is known to end early.
-    Endless,
+    /// As much as the timeline needs: the track is known to end at this unit, which is before the
+    /// timeline's end. Runs beyond it open the source just before it.
+    After(i64),
 }
 
 /// Seconds that are filled without asking; an end earlier than that is looked into.
@@ -78,6 +79,8 @@ pub struct AudioRun {
 /// others let its transform and psychoacoustic state settle. A multiple of three, so that every
 /// whole ratio of sample rates starts in phase.
 const AUDIO_LEAD_FRAMES: i64 = 6;
+/// How much of a track's end is read to go on from it.
+const LAST_PART: MediaTime = MediaTime::from_micros(500_000);
 /// For demuxers that search by decoding time, ffmpeg moves the target of a seek back by 3/23 s.
 const SEEK_SLACK: MediaTime = MediaTime::from_micros(131_000);
 
@@ -86,6 +89,13 @@ impl StreamPlan {
     pub fn video_run(&self, run: VideoRun) -> Option<Invocation> {
         let video = self.video.as_ref()?;
         let start = self.origin + self.timeline.grid().time_of(run.from);
+        let start = match run.padding {
+            Padding::After(end) => {
+                let last = self.origin + self.timeline.grid().time_of(end) - LAST_PART;
+                start.min(last)
+            }
+            Padding::Short => start,
+        };
         Some(match &video.encode {
             Some(encode) => self.video_encode(video, encode, run, start),
             None => self.video_copy(video, run, start),
@@ -109,7 +119,7 @@ impl StreamPlan {
         filters.push(format!("fps={rate}{fill}"));
         let pad = match run.padding {
             Padding::Short => (PAD_SECONDS as f64 * rate.as_f64()).ceil() as i64,
-            Padding::Endless => -1,
+            Padding::After(_) => -1,
         };
         filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
         filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
@@ -267,6 +277,12 @@ impl StreamPlan {
         let from = audio_lead(run.from);
         let (first, last) = (from * frame, run.until * frame);
         let start = self.origin + MediaTime::from_ticks(first, audio.sample_rate);
+        let start = match run.padding {
+            Padding::After(end) => start.min(
+                self.origin + MediaTime::from_ticks(end * frame, audio.sample_rate) - LAST_PART,
+            ),
+            Padding::Short => start,
+        };
         let seek = self.audio_seek(start, run.preroll);
         let zero = self.origin.to_ticks(encode.source_rate);
         let clock = match encode.snap {
@@ -291,7 +307,7 @@ impl StreamPlan {
         }
         let pad = match run.padding {
             Padding::Short => format!("apad=pad_dur={PAD_SECONDS}"),
-            Padding::Endless => "apad".to_owned(),
+            Padding::After(_) => "apad".to_owned(),
         };
         let cut = format!("atrim=start_pts={first}:end_pts={last}");
         let mut output = mapping(audio.stream);

@@ -64,8 +64,10 @@ pub struct StreamPlan {
     pub source_start: MediaTime,
     /// The container's timestamps cannot be searched exactly (MPEG-TS, MPEG-PS and raw streams).
     pub seeks_badly: bool,
-    /// The played audio is known to end before the timeline does.
-    pub audio_ends_early: bool,
+    /// Timeline unit at which the pictures are known to end, when that is well before the end.
+    pub video_end: Option<i64>,
+    /// The same for sound, in audio frames of the output.
+    pub audio_end: Option<i64>,
 }
 
 /// Longest stream that is served, as in the original.
@@ -146,7 +148,17 @@ pub fn plan_stream(
     };
     let origin = zero + start_time;
     let stream_close = origin + timeline.duration();
-    let audio_end = audio.and_then(AudioStream::end_time);
+    // Encoded tracks are filled to the timeline's end.
+    let early = |end: Option<MediaTime>| {
+        end.filter(|e| stream_close - *e > PAD_WITHOUT_DOUBT)
+            .map(|e| (e - origin).max(MediaTime::ZERO))
+    };
+    let video_end = early(video.and_then(VideoStream::end_time));
+    let audio_end = early(audio.and_then(AudioStream::end_time));
+    let audio_unit = |end: MediaTime| {
+        let rate = audio_plan.as_ref().map(|a| a.sample_rate)?;
+        Some(Grid::audio_frames(rate, AAC_FRAME_SAMPLES).unit_near(end))
+    };
     Ok(StreamPlan {
         packaging: match &video_plan {
             Some(v) if v.codec != VideoCodec::H264 => Packaging::Cmaf,
@@ -154,7 +166,8 @@ pub fn plan_stream(
         },
         origin,
         start_time,
-        audio_ends_early: audio_end.is_some_and(|e| stream_close - e > PAD_WITHOUT_DOUBT),
+        video_end: video_end.map(|e| timeline.grid().unit_near(e)),
+        audio_end: audio_end.and_then(audio_unit),
         timeline,
         video: video_plan,
         audio: audio_plan,
