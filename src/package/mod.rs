@@ -16,6 +16,7 @@ mod codec;
 mod fmp4_reader;
 mod sample;
 mod segment_file;
+mod split;
 mod ts;
 
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub use codec::{Av1Config, ConfigError, HevcConfig, SampleCodec, Vp9Config};
 pub use fmp4_reader::{DemuxError, Fmp4Event, Fmp4Reader};
 pub use sample::{Sample, TrackConfig, TrackMedia};
 pub use segment_file::{SegmentFileError, decode_samples, encode_samples, encoded_len};
+pub use split::{SplitError, SplitEvent, Splitter, TrackCuts};
 pub use ts::{TS_ORIGIN, TsError, TsLayout, TsSegment};
