@@ -257,6 +257,11 @@ impl Scheduler {
         self.span_ms(h.wanted.saturating_add(1), h.next) >= self.goal_ms
     }
 
+    /// Media time per wall time, as measured.
+    pub fn speed(&self) -> f64 {
+        self.speed
+    }
+
     /// Whether any request waits.
     pub fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()

@@ -214,6 +214,13 @@ impl SegmentTimeline {
         }
     }
 
+    /// The same segments counted in another unit: `start` gives the first unit of a segment, and for
+    /// `len()` the end.
+    pub fn mapped(&self, grid: Grid, start: impl Fn(u32) -> i64) -> Self {
+        let starts = (0..=self.len()).map(start).collect();
+        SegmentTimeline { grid, starts, open_ended: self.open_ended }
+    }
+
     /// Units at which key frames are forced in a run over `segments`, without its first unit.
     pub fn cuts(&self, segments: std::ops::Range<u32>) -> &[i64] {
         let from = (segments.start as usize + 1).min(self.starts.len() - 1);

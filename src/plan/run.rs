@@ -406,7 +406,7 @@ fn audio_lead(from: i64) -> i64 {
 }
 
 /// Ticks per second of an encoded video track: a whole number of ticks per frame.
-fn video_timescale(video: &VideoPlan) -> u32 {
+pub fn video_timescale(video: &VideoPlan) -> u32 {
     let num = video.rate.num();
     if num >= 10_000 {
         num

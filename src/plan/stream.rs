@@ -302,7 +302,7 @@ impl Layout<'_> {
 }
 
 /// Ticks per second of copied video: transport streams have no finer clock.
-pub(super) const COPY_TIMESCALE: u32 = 90_000;
+pub const COPY_TIMESCALE: u32 = 90_000;
 
 #[cfg(test)]
 pub(super) mod tests {
