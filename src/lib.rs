@@ -1,2 +1,4 @@
 //! GhostStream.
 pub mod base;
+pub mod media;
+pub mod source;
