@@ -1,7 +1,10 @@
 //! GhostStream.
 pub mod base;
+pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;
 pub mod media;
 pub mod package;
 pub mod plan;
+pub mod session;
+pub mod source;
