@@ -3,6 +3,7 @@ pub mod base;
 pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;
+pub mod http;
 pub mod media;
 pub mod package;
 pub mod plan;

@@ -40,6 +40,7 @@ struct Index {
     order: BTreeMap<u64, SegmentKey>,
     clock: u64,
     bytes: u64,
+    written: u64,
 }
 
 impl Index {
@@ -104,6 +105,11 @@ impl SegmentCache {
         self.lock().bytes
     }
 
+    /// Bytes stored since the start.
+    pub fn written_bytes(&self) -> u64 {
+        self.lock().written
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -150,6 +156,7 @@ impl SegmentCache {
         let used = index.clock;
         index.order.insert(used, key);
         index.bytes += bytes;
+        index.written += bytes;
         index.entries.insert(key, Entry { bytes, used, owner: Arc::downgrade(owner) });
         evicted
     }

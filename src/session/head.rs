@@ -43,9 +43,7 @@ const READ_BYTES: usize = 128 * 1024;
 pub(super) async fn run(track: Arc<Track>, order: Order) {
     let head = order.head;
     let mut at = order.segment;
-    let failure = tokio::select! {
-        failure = fulfil(&track, &order, &mut at) => failure,
-    };
+    let failure = fulfil(&track, &order, &mut at).await;
     if let Some(reason) = &failure {
         tracing::warn!(
             stream.id = %track.core.id, track = track.kind.name(), segment = at, %reason,
@@ -341,6 +339,6 @@ impl super::stream::StreamCore {
         if !matches!(self.locator, crate::media::SourceLocator::Http(_)) {
             return Ok(None);
         }
-        Gate::open(c.policy.clone(), &self.locator, &c.tracker, cancel.child_token()).map(Some)
+        Gate::open(c.policy.clone(), &self.locator, &c.tracker, cancel).map(Some)
     }
 }

@@ -15,7 +15,6 @@ mod track;
 pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
 pub use job::{Job, JobPhase, JobStatus};
-pub use open::ProbeCache;
 pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
-pub use serve::{Served, StreamFile};
+pub use serve::{LiveBytes, Served, StreamFile, collect};
 pub use stream::Stream;

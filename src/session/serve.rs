@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream as ByteStream, StreamExt, future};
 
 use crate::hls::{Grid, MasterEntry, MediaPlaylist, PlaylistKind, SegmentTimeline, master_playlist};
-use crate::package::{CmafSegment, Sample, TrackConfig, TsLayout, TsSegment, init_segment};
+use crate::package::{CmafSegment, Sample, TS_ORIGIN, TsLayout, TsSegment, init_segment};
 use crate::plan::{AAC_FRAME_SAMPLES, Packaging};
 
 use super::error::SessionError;
@@ -59,6 +59,10 @@ impl StreamFile {
         }
     }
 }
+
+/// The time of the timeline's zero in CMAF segments, as in transport streams: with reordered
+/// pictures the first decoding times lie before zero, and cannot be negative in the file.
+const CMAF_ORIGIN_SECONDS: i64 = TS_ORIGIN / 90_000;
 
 /// Bytes as they are made.
 pub type LiveBytes = Pin<Box<dyn ByteStream<Item = Result<Bytes, SessionError>> + Send>>;
@@ -117,6 +121,20 @@ impl Stream {
             StreamFile::AudioSegment(i) => !transport && self.audio.is_some() && within(i),
             StreamFile::VideoPlaylist | StreamFile::VideoInit => !transport && self.video.is_some(),
             StreamFile::AudioPlaylist | StreamFile::AudioInit => !transport && self.audio.is_some(),
+        }
+    }
+
+    /// Whether `file` can be given without encoding anything.
+    pub fn is_made(&self, file: StreamFile) -> bool {
+        let ready = |track: &Option<std::sync::Arc<Track>>, i| {
+            track.as_ref().is_none_or(|t| t.is_ready(i))
+        };
+        match file {
+            StreamFile::Master | StreamFile::VideoPlaylist | StreamFile::AudioPlaylist => true,
+            StreamFile::VideoInit | StreamFile::AudioInit => true,
+            StreamFile::TransportSegment(i) => ready(&self.video, i) && ready(&self.audio, i),
+            StreamFile::VideoSegment(i) => ready(&self.video, i),
+            StreamFile::AudioSegment(i) => ready(&self.audio, i),
         }
     }
 
@@ -222,14 +240,14 @@ impl Stream {
         }
         let mut open = track.open(segment).await?;
         let whole = open.is_whole();
-        let (config, reorder) = match track.known() {
-            Some(known) => known,
-            None => (track.config().await?, 0),
-        };
+        let config = track.config().await?;
+        let origin = i64::from(config.timescale) * CMAF_ORIGIN_SECONDS;
         let body = try_stream! {
-            let mut writer = CmafSegment::new(&config, segment + 1, reorder);
+            let mut writer = CmafSegment::new(&config, segment + 1, 0);
             while let Some(samples) = open.next().await? {
-                for sample in samples {
+                for mut sample in samples.into_iter().filter(|s| s.pts >= 0) {
+                    sample.dts += origin;
+                    sample.pts += origin;
                     writer.push(sample)?;
                 }
                 let bytes = writer.take();
@@ -253,11 +271,11 @@ fn mux(
     try_stream! {
         loop {
             let (from_video, samples) = tokio::select! {
-                samples = next(&mut video), if video.is_some() => (true, samples?),
-                samples = next(&mut audio), if audio.is_some() => (false, samples?),
+                samples = next(&mut video), if video.is_some() => (true, samples),
+                samples = next(&mut audio), if audio.is_some() => (false, samples),
                 else => break,
             };
-            match (from_video, samples) {
+            match (from_video, samples?) {
                 (true, Some(samples)) => {
                     for sample in samples {
                         writer.push_video(sample)?;

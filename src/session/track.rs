@@ -49,8 +49,6 @@ struct State {
     unsaved: Vec<u32>,
     given_up: HashMap<WaiterId, String>,
     config: Option<Arc<TrackConfig>>,
-    /// Ticks between decoding and presentation time of a segment's first sample.
-    reorder: Option<i64>,
     learned: Learned,
     last_failure: Option<String>,
     /// Heads that are not read from now.
@@ -116,7 +114,6 @@ impl Track {
                 unsaved: Vec::new(),
                 given_up: HashMap::new(),
                 config: None,
-                reorder: None,
                 learned: Learned { preroll: Preroll::Near, source_end },
                 last_failure: None,
                 paused: 0,
@@ -182,6 +179,10 @@ impl Track {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    pub(super) fn is_ready(&self, segment: u32) -> bool {
+        self.lock().scheduler.is_ready(segment)
     }
 
     /// The cache dropped `segment`.
@@ -308,12 +309,6 @@ impl Track {
         config.ok_or_else(|| SessionError::Encoder("it sent no headers".into()))
     }
 
-    /// Headers and reorder delay, once a segment was opened.
-    pub(super) fn known(&self) -> Option<(Arc<TrackConfig>, i64)> {
-        let state = self.lock();
-        Some((state.config.clone()?, state.reorder.unwrap_or(0)))
-    }
-
     pub(super) fn view(&self) -> TrackView {
         let state = self.lock();
         TrackView {
@@ -364,9 +359,6 @@ impl Track {
         let mut state = self.lock();
         if !state.heads.contains_key(&head) {
             return false;
-        }
-        if state.reorder.is_none() {
-            state.reorder = Some(sample.pts - sample.dts);
         }
         let fresh = !state.growing.contains_key(&segment);
         let growing = state.growing.entry(segment).or_insert_with(GrowingSegment::new).clone();

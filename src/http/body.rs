@@ -1,0 +1,104 @@
+//! Bodies: parts of what is there, and bytes as they are made.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::session::LiveBytes;
+
+use super::error::ApiError;
+
+/// The part of a representation that a Range header asks for (RFC 9110 section 14.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// No range, a malformed one or several: everything.
+    All,
+    /// First and last byte, inclusive.
+    Bytes(usize, usize),
+    Unsatisfiable,
+}
+
+fn part(range: Option<&HeaderValue>, length: usize) -> Part {
+    let parsed = range.and_then(|r| r.to_str().ok()).and_then(|r| r.strip_prefix("bytes="));
+    let Some((first, last)) = parsed.and_then(|r| r.split_once('-')) else { return Part::All };
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(first) || !digits(last) {
+        return Part::All;
+    }
+    let end = length.saturating_sub(1);
+    match (first.parse::<usize>().ok(), last.parse::<usize>().ok()) {
+        (Some(a), Some(b)) if b < a => Part::All,
+        (Some(a), _) if a >= length => Part::Unsatisfiable,
+        (Some(a), Some(b)) => Part::Bytes(a, b.min(end)),
+        (Some(a), None) => Part::Bytes(a, end),
+        (None, Some(0)) => Part::Unsatisfiable,
+        (None, Some(_)) if length == 0 => Part::Unsatisfiable,
+        (None, Some(n)) => Part::Bytes(length.saturating_sub(n), end),
+        (None, None) => Part::All,
+    }
+}
+
+/// Answers with `bytes` or the asked part of them. `head` leaves the body out.
+pub(super) fn ranged(
+    bytes: Bytes,
+    range: Option<&HeaderValue>,
+    head: bool,
+) -> Result<Response, ApiError> {
+    let length = bytes.len();
+    let (status, body, content_range) = match part(range, length) {
+        Part::All => (StatusCode::OK, bytes, None),
+        Part::Bytes(first, last) => {
+            let text = format!("bytes {first}-{last}/{length}");
+            (StatusCode::PARTIAL_CONTENT, bytes.slice(first..=last), Some(text))
+        }
+        Part::Unsatisfiable => {
+            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "Range not satisfiable");
+            let mut response = error.into_response();
+            if let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}")) {
+                response.headers_mut().insert(header::CONTENT_RANGE, value);
+            }
+            return Ok(response);
+        }
+    };
+    let size = HeaderValue::from(body.len());
+    let mut response = (status, if head { Body::empty() } else { Body::from(body) }).into_response();
+    response.headers_mut().insert(header::CONTENT_LENGTH, size);
+    if let Some(text) = content_range
+        && let Ok(value) = HeaderValue::from_str(&text)
+    {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    Ok(response)
+}
+
+/// A body of unknown length. An error breaks the connection off: the client must not take what it
+/// has for the whole.
+pub(super) fn growing(body: LiveBytes) -> Response {
+    let body = body.map(|r| {
+        r.inspect_err(|error| tracing::warn!(%error, "a segment broke off"))
+    });
+    Body::from_stream(body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_follow_rfc_9110() {
+        let of = |text: &'static str| part(Some(&HeaderValue::from_static(text)), 100);
+        assert_eq!(of("bytes=0-9"), Part::Bytes(0, 9));
+        assert_eq!(of("bytes=90-"), Part::Bytes(90, 99));
+        assert_eq!(of("bytes=90-1000"), Part::Bytes(90, 99));
+        assert_eq!(of("bytes=-10"), Part::Bytes(90, 99));
+        assert_eq!(of("bytes=-1000"), Part::Bytes(0, 99));
+        assert_eq!(of("bytes=100-"), Part::Unsatisfiable);
+        assert_eq!(of("bytes=-0"), Part::Unsatisfiable);
+        for all in ["bytes=9-0", "bytes=a-b", "items=0-1", "bytes=0-1,5-6", "bytes=-", "bytes=--5"] {
+            assert_eq!(of(all), Part::All, "{all}");
+        }
+        assert_eq!(part(None, 100), Part::All);
+    }
+}

@@ -1,0 +1,88 @@
+//! The one place where errors become statuses.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::ffmpeg::ProbeError;
+use crate::session::SessionError;
+use crate::source::{SourceError, SourceErrorKind};
+
+/// An answer that is an error, in GhostStream's shape: `{"detail": ...}`.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    detail: Value,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        ApiError { status, detail: Value::String(detail.into()) }
+    }
+
+    pub(super) fn not_found(detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// The list of field errors of a 422 (contract 3.2).
+    pub(super) fn invalid(errors: Vec<Value>) -> Self {
+        ApiError { status: StatusCode::UNPROCESSABLE_ENTITY, detail: Value::Array(errors) }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"detail": self.detail}))).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<&SessionError> for ApiError {
+    fn from(error: &SessionError) -> Self {
+        ApiError::new(session_status(error), error.to_string())
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        (&error).into()
+    }
+}
+
+impl From<SourceError> for ApiError {
+    fn from(error: SourceError) -> Self {
+        ApiError::new(source_status(&error), error.to_string())
+    }
+}
+
+fn source_status(error: &SourceError) -> StatusCode {
+    match error.kind() {
+        SourceErrorKind::BadRequest => StatusCode::BAD_REQUEST,
+        SourceErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        SourceErrorKind::NotFound => StatusCode::NOT_FOUND,
+        SourceErrorKind::BadGateway => StatusCode::BAD_GATEWAY,
+        SourceErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+fn session_status(error: &SessionError) -> StatusCode {
+    match error {
+        SessionError::NoSuchJob | SessionError::NoSuchFile => StatusCode::NOT_FOUND,
+        SessionError::Source(e) => source_status(e),
+        SessionError::Probe(ProbeError::Timeout(_)) => StatusCode::GATEWAY_TIMEOUT,
+        SessionError::Probe(ProbeError::Spawn(_)) | SessionError::Spawn(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        SessionError::Probe(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        SessionError::Plan(_) => StatusCode::BAD_REQUEST,
+        SessionError::Encoder(_) | SessionError::Package(_) => StatusCode::BAD_GATEWAY,
+        SessionError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        SessionError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
+        SessionError::Cancelled => StatusCode::GONE,
+    }
+}

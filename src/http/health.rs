@@ -1,0 +1,106 @@
+//! Health, capabilities and statistics (contract sections 2, 4 and 5).
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::session::JobPhase;
+
+use super::state::AppState;
+
+/// (jobs that can be played, jobs whose source is being probed)
+fn job_counts(app: &AppState) -> (usize, usize) {
+    let jobs = app.registry.jobs();
+    let opening = jobs.iter().filter(|j| matches!(j.phase(), JobPhase::Opening)).count();
+    let live = jobs.iter().filter(|j| j.is_live()).count();
+    (live - opening.min(live), opening)
+}
+
+pub(super) async fn health(State(app): State<AppState>) -> Json<Value> {
+    let (current, queued) = job_counts(&app);
+    Json(json!({
+        "status": "healthy",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": app.registry.uptime().as_secs_f64(),
+        "current_jobs": current,
+        "queued_jobs": queued,
+    }))
+}
+
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({"alive": true, "timestamp": jiff::Timestamp::now().to_string()}))
+}
+
+/// Ready to take work: the cache folder can be written to.
+pub(super) async fn ready(State(app): State<AppState>) -> Response {
+    let folder = app.registry.cache().folder().to_owned();
+    let writable = tokio::task::spawn_blocking(move || folder.is_dir()).await.unwrap_or(false);
+    match writable {
+        true => Json(json!({"ready": true})).into_response(),
+        false => {
+            let body = json!({"ready": false, "reason": "the segment cache is gone"});
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
+
+pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
+    let hardware = &app.registry.tools().hardware;
+    let known = |names: &[&str]| -> Vec<String> {
+        names.iter().filter(|n| hardware.has_encoder(n)).map(|n| (*n).to_owned()).collect()
+    };
+    let software = ["libx264", "libx265", "libvpx-vp9", "libsvtav1"];
+    let video = [("h264", "libx264"), ("h265", "libx265"), ("vp9", "libvpx-vp9"), ("av1", "libsvtav1")];
+    let video: Vec<&str> =
+        video.iter().filter(|(_, e)| hardware.has_encoder(e)).map(|(name, _)| *name).collect();
+    let decoders = ["h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "vc1"];
+    let decoders: Vec<&str> =
+        decoders.into_iter().filter(|d| hardware.decoders.contains(*d)).collect();
+    Json(json!({
+        "hw_accels": [{
+            "type": "software",
+            "available": true,
+            "encoders": known(&software),
+            "decoders": decoders,
+        }],
+        "video_codecs": video,
+        "audio_codecs": ["aac", "copy"],
+        "formats": ["hls"],
+        "max_concurrent_jobs": app.max_concurrent_jobs,
+        "ffmpeg_version": hardware.ffmpeg_version,
+        "platform": platform(),
+    }))
+}
+
+fn platform() -> String {
+    let name = sysinfo::System::name().unwrap_or_else(|_| std::env::consts::OS.to_owned());
+    match sysinfo::System::kernel_version() {
+        Ok(version) => format!("{name} {version}"),
+        Err(_) => name,
+    }
+}
+
+pub(super) async fn stats(State(app): State<AppState>) -> Json<Value> {
+    let totals = &app.registry.totals;
+    let count = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
+    let (current, queued) = job_counts(&app);
+    let succeeded = count(&totals.succeeded);
+    Json(json!({
+        "total_jobs_processed": succeeded + count(&totals.failed) + count(&totals.cancelled),
+        "successful_jobs": succeeded,
+        "failed_jobs": count(&totals.failed),
+        "cancelled_jobs": count(&totals.cancelled),
+        "current_queue_length": queued,
+        "active_jobs": current,
+        "average_transcode_speed": app.registry.average_speed(),
+        "uptime_seconds": app.registry.uptime().as_secs_f64(),
+        "total_bytes_processed": app.registry.cache().written_bytes(),
+        "hw_accel_usage": {"software": count(&totals.started)},
+        "active_encoders": app.registry.active_encoders(),
+        "cache_bytes": app.registry.cache().used_bytes(),
+    }))
+}

@@ -1,0 +1,68 @@
+//! The list of routes.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::{HeaderName, Method, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{Any, CorsLayer};
+
+use super::error::ApiError;
+use super::state::AppState;
+use super::{files, health, stream, transcode};
+
+/// Largest request body, bytes: requests are small JSON objects.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// All routes of the gateway.
+pub fn router(state: AppState) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS])
+        .allow_headers(Any)
+        .expose_headers([
+            header::CONTENT_LENGTH,
+            header::CONTENT_RANGE,
+            header::ACCEPT_RANGES,
+            HeaderName::from_static("retry-after"),
+        ]);
+    Router::new()
+        .route("/api/health", get(health::health))
+        .route("/health", get(health::health))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/api/live", get(health::alive))
+        .route("/api/ready", get(health::ready))
+        .route("/api/capabilities", get(health::capabilities))
+        .route("/capabilities", get(health::capabilities))
+        .route("/api/stats", get(health::stats))
+        .route("/api/transcode/start", post(transcode::start))
+        .route("/transcode", post(transcode::start))
+        .route("/api/transcode/{id}/status", get(transcode::status))
+        .route("/transcode/{id}", get(transcode::status).delete(transcode::cancel))
+        .route("/api/transcode/{id}/cancel", post(transcode::cancel))
+        .route("/api/transcode/{id}/stream", get(transcode::stream_info))
+        .route("/api/transcode/{id}", delete(transcode::delete))
+        .route("/stream/{id}/{*file}", get(stream::file))
+        .route("/api/v2/files", get(files::list))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors)
+        .with_state(state)
+}
+
+async fn not_found() -> ApiError {
+    ApiError::not_found("Not Found")
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response()
+}

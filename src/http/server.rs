@@ -1,0 +1,89 @@
+//! The accept loop: how many connections, how long a client may take, how they end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Limits of the listener.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Open connections; further ones wait in the system's queue.
+    pub max_connections: usize,
+    /// Time to send a request's head.
+    pub header_timeout: Duration,
+}
+
+/// Largest request head, bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEADERS: usize = 100;
+
+/// Accepts connections until `stop`; each runs on `tracker` and ends after the response under way.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: ServerSettings,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(settings.max_connections));
+    loop {
+        let Some(Ok(slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else {
+            return;
+        };
+        let socket = match stop.run_until_cancelled(listener.accept()).await {
+            None => return,
+            Some(Ok((socket, _))) => socket,
+            Some(Err(error)) => {
+                pause_after(&error, &stop).await;
+                continue;
+            }
+        };
+        // Without it, the second part of a small reply waits for the client's delayed ACK.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let (router, stop) = (router.clone(), stop.clone());
+        let header_timeout = settings.header_timeout;
+        tracker.spawn(async move {
+            let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+                router.clone().oneshot(request.map(Body::new))
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(header_timeout)
+                .max_buf_size(MAX_HEAD_BYTES)
+                .max_headers(MAX_HEADERS)
+                .serve_connection(TokioIo::new(socket), service)
+                .with_upgrades();
+            tokio::pin!(connection);
+            let result = tokio::select! {
+                result = connection.as_mut() => result,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+}
+
+/// Out of file descriptors, most likely: waiting lets other connections end.
+async fn pause_after(error: &io::Error, stop: &CancellationToken) {
+    tracing::warn!(%error, "cannot accept a connection");
+    stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await;
+}

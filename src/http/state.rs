@@ -1,0 +1,53 @@
+//! What handlers work with.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use tokio_util::task::TaskTracker;
+
+use crate::media::{AudioChoice, VideoChoice};
+use crate::session::Registry;
+
+use super::wire::Defaults;
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    pub registry: Arc<Registry>,
+    /// Base of absolute URLs; `None` = as the request's Host says.
+    pub advertised_url: Option<Arc<str>>,
+    pub max_concurrent_jobs: usize,
+    /// Codecs of requests that name none.
+    pub default_video: VideoChoice,
+    pub default_audio: AudioChoice,
+    /// Owns work that goes on when its client has left.
+    pub tracker: TaskTracker,
+}
+
+impl AppState {
+    pub(super) fn defaults(&self) -> Defaults {
+        Defaults { video: self.default_video, audio: self.default_audio }
+    }
+
+    /// `http://host:port` under which the client reached us, without a trailing slash.
+    pub(super) fn base_url(&self, headers: &HeaderMap) -> String {
+        if let Some(url) = &self.advertised_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        let host = text(http::header::HOST.as_str()).filter(|h| valid_host(h));
+        let host = host.unwrap_or("127.0.0.1:8765");
+        let scheme = match text("x-forwarded-proto") {
+            Some("https") => "https",
+            _ => "http",
+        };
+        format!("{scheme}://{host}")
+    }
+}
+
+/// A Host header ends up in URLs that we hand out.
+fn valid_host(host: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
+    !host.is_empty() && host.len() <= 255 && host.chars().all(plain)
+}

@@ -1,0 +1,94 @@
+//! Starting, watching and ending jobs.
+
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use crate::base::JobId;
+use crate::session::{JobPhase, SessionError};
+
+use super::error::ApiError;
+use super::state::AppState;
+use super::wire::{parse_start, start_response, status_response, stream_url};
+
+type Answer = Result<Json<Value>, ApiError>;
+
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    JobId::from_str(text).map_err(|_| SessionError::NoSuchJob.into())
+}
+
+/// `POST /api/transcode/start`. The work goes on when the client leaves before the answer.
+pub(super) async fn start(State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Answer {
+    let body: Value = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::invalid(vec![json!({
+            "type": "json_invalid",
+            "loc": ["body", error.column()],
+            "msg": "JSON decode error",
+            "input": {},
+            "ctx": {"error": error.to_string()},
+        })])
+    })?;
+    let start = parse_start(&body, app.defaults()).map_err(ApiError::invalid)?;
+    if start.source.trim().is_empty() {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Source URL is required"));
+    }
+    let job = app.registry.start(&start.source, start.request, start.session_id).await?;
+    let viewers = app.registry.viewers(&job);
+    Ok(Json(start_response(&job, &job.status(), &app.base_url(&headers), viewers)))
+}
+
+/// `GET /api/transcode/{id}/status`.
+pub(super) async fn status(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let job = app.registry.job(job_id(&id)?)?;
+    let viewers = app.registry.viewers(&job);
+    Ok(Json(status_response(&job, &job.status(), &app.base_url(&headers), viewers)))
+}
+
+/// `GET /api/transcode/{id}/stream`.
+pub(super) async fn stream_info(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let job = app.registry.job(job_id(&id)?)?;
+    let status = job.status().name;
+    match job.phase() {
+        JobPhase::Failed(_) | JobPhase::Cancelled => {
+            let text = format!("Job is not ready for streaming: {status}");
+            Err(ApiError::new(StatusCode::BAD_REQUEST, text))
+        }
+        JobPhase::Opening | JobPhase::Open(_) => {
+            let url = stream_url(&job, &app.base_url(&headers));
+            Ok(Json(json!({"job_id": job.id, "stream_url": url, "status": status})))
+        }
+    }
+}
+
+/// `POST /api/transcode/{id}/cancel`. Detached: a client that leaves does not stop the stopping.
+pub(super) async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Answer {
+    let refused = || ApiError::new(StatusCode::BAD_REQUEST, "Job cannot be cancelled");
+    let id = JobId::from_str(&id).map_err(|_| refused())?;
+    let registry = app.registry.clone();
+    let done = app.tracker.spawn(async move { registry.cancel(id).await }).await;
+    match done {
+        Ok(Ok(true)) => Ok(Json(json!({"status": "cancelled", "job_id": id}))),
+        _ => Err(refused()),
+    }
+}
+
+/// `DELETE /api/transcode/{id}`. Detached, as `cancel`.
+pub(super) async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Answer {
+    let id = job_id(&id)?;
+    let registry = app.registry.clone();
+    let done = app.tracker.spawn(async move { registry.delete(id).await }).await;
+    done.map_err(|_| SessionError::Cancelled)??;
+    Ok(Json(json!({"status": "deleted", "job_id": id})))
+}

@@ -1,0 +1,289 @@
+//! GhostStream's JSON: requests checked as the original checked them, answers field by field
+//! (contract sections 3 to 5).
+
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
+
+use crate::base::{Bitrate, MediaTime};
+use crate::media::{
+    AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
+    UnknownName, VideoChoice,
+};
+use crate::session::{Job, JobStatus};
+
+/// A request to start a job.
+#[derive(Debug, PartialEq)]
+pub(super) struct StartRequest {
+    pub(super) source: String,
+    pub(super) session_id: Option<String>,
+    pub(super) request: StreamRequest,
+}
+
+/// Values used where a request says nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) video: VideoChoice,
+    pub(super) audio: AudioChoice,
+}
+
+/// Reads a start request; `Err` is the `detail` list of a 422. Unknown fields are ignored; numeric
+/// strings and the usual spellings of booleans are taken, as pydantic does.
+pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartRequest, Vec<Value>> {
+    let Value::Object(fields) = body else {
+        let kind = "model_attributes_type";
+        let text = "Input should be a valid dictionary or object to extract fields from";
+        return Err(vec![problem(kind, &["body"], text, body)]);
+    };
+    let mut r = Reader { errors: Vec::new() };
+    let source = match fields.get("source") {
+        None => {
+            r.errors.push(problem("missing", &["body", "source"], "Field required", body));
+            String::new()
+        }
+        Some(Value::String(s)) => s.clone(),
+        Some(other) => {
+            r.wrong("string_type", &["body", "source"], "Input should be a valid string", other);
+            String::new()
+        }
+    };
+    let mode = r.name(fields, &["body", "mode"], Mode::Stream);
+    let session_id = r.optional_text(fields, &["body", "session_id"]);
+    r.optional_text(fields, &["body", "callback_url"]);
+    let start = r.number(fields, &["body", "start_time"], 0.0);
+    if start < 0.0 {
+        let text = "Input should be greater than or equal to 0";
+        r.wrong("greater_than_equal", &["body", "start_time"], text, &json!(start));
+    }
+    let output = match fields.get("output") {
+        None => r.output(&Map::new(), defaults),
+        Some(Value::Object(output)) => r.output(output, defaults),
+        Some(other) => {
+            let text = "Input should be a valid dictionary or object to extract fields from";
+            r.wrong("model_attributes_type", &["body", "output"], text, other);
+            OutputRequest::default()
+        }
+    };
+    if !r.errors.is_empty() {
+        return Err(r.errors);
+    }
+    let start_time = MediaTime::from_secs_f64(start);
+    Ok(StartRequest { source, session_id, request: StreamRequest { mode, output, start_time } })
+}
+
+fn problem(kind: &str, place: &[&str], text: &str, input: &Value) -> Value {
+    // Inputs are echoed as far as a message needs.
+    let input = match input {
+        Value::String(s) => Value::String(s.chars().take(100).collect()),
+        Value::Array(_) | Value::Object(_) => Value::Null,
+        other => other.clone(),
+    };
+    json!({"type": kind, "loc": place, "msg": text, "input": input})
+}
+
+struct Reader {
+    errors: Vec<Value>,
+}
+
+impl Reader {
+    fn wrong(&mut self, kind: &str, place: &[&str], text: &str, input: &Value) {
+        self.errors.push(problem(kind, place, text, input));
+    }
+
+    fn output(&mut self, fields: &Map<String, Value>, defaults: Defaults) -> OutputRequest {
+        let bitrate = match self.optional_text(fields, &["body", "output", "bitrate"]) {
+            None => None,
+            Some(text) if text.eq_ignore_ascii_case("auto") => None,
+            Some(text) => match Bitrate::from_str(&text) {
+                Ok(bitrate) => Some(bitrate),
+                Err(error) => {
+                    let text = json!(text);
+                    let place = ["body", "output", "bitrate"];
+                    self.wrong("value_error", &place, &format!("Value error, {error}"), &text);
+                    None
+                }
+            },
+        };
+        let channels = self.number(fields, &["body", "output", "max_audio_channels"], 2.0);
+        if !(1.0..=8.0).contains(&channels) || channels.fract() != 0.0 {
+            let place = ["body", "output", "max_audio_channels"];
+            let text = "Input should be an integer from 1 to 8";
+            self.wrong("int_type", &place, text, &json!(channels));
+        }
+        let place = |name| ["body", "output", name];
+        self.boolean(fields, &place("two_pass"), false);
+        OutputRequest {
+            format: self.name(fields, &place("format"), OutputFormat::Hls),
+            video: self.name(fields, &place("video_codec"), defaults.video),
+            audio: self.name(fields, &place("audio_codec"), defaults.audio),
+            resolution: self.name(fields, &place("resolution"), MaxResolution::Original),
+            hw_accel: self.name(fields, &place("hw_accel"), HwAccel::Auto),
+            tone_map: self.boolean(fields, &place("tone_map"), true),
+            bitrate,
+            max_audio_channels: channels as u32,
+        }
+    }
+
+    fn name<T>(&mut self, fields: &Map<String, Value>, place: &[&str], default: T) -> T
+    where
+        T: FromStr<Err = UnknownName>,
+    {
+        let value = match fields.get(place[place.len() - 1]) {
+            None => return default,
+            Some(value) => value,
+        };
+        let parsed = T::from_str(value.as_str().unwrap_or("\u{0}"));
+        parsed.unwrap_or_else(|unknown| {
+            self.wrong("enum", place, &unknown.to_string(), value);
+            default
+        })
+    }
+
+    fn number(&mut self, fields: &Map<String, Value>, place: &[&str], default: f64) -> f64 {
+        let Some(value) = fields.get(place[place.len() - 1]) else { return default };
+        let parsed = match value {
+            Value::Number(n) => n.as_f64(),
+            Value::String(s) => s.trim().parse().ok(),
+            Value::Bool(b) => Some(f64::from(u8::from(*b))),
+            _ => None,
+        };
+        match parsed.filter(|n: &f64| n.is_finite()) {
+            Some(n) => n,
+            None => {
+                self.wrong("float_parsing", place, "Input should be a valid number", value);
+                default
+            }
+        }
+    }
+
+    fn boolean(&mut self, fields: &Map<String, Value>, place: &[&str], default: bool) -> bool {
+        let Some(value) = fields.get(place[place.len() - 1]) else { return default };
+        let parsed = match value {
+            Value::Bool(b) => Some(*b),
+            Value::Number(n) if n.as_f64() == Some(0.0) => Some(false),
+            Value::Number(n) if n.as_f64() == Some(1.0) => Some(true),
+            Value::String(s) => match s.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
+                "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        parsed.unwrap_or_else(|| {
+            self.wrong("bool_parsing", place, "Input should be a valid boolean", value);
+            default
+        })
+    }
+
+    fn optional_text(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<String> {
+        match fields.get(place[place.len() - 1]) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(s)) => Some(s.clone()),
+            Some(Value::Number(n)) if place.contains(&"bitrate") => Some(n.to_string()),
+            Some(other) => {
+                self.wrong("string_type", place, "Input should be a valid string", other);
+                None
+            }
+        }
+    }
+}
+
+/// The answer to a start request (contract 3.3).
+pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
+    json!({
+        "job_id": job.id,
+        "status": status.name,
+        "progress": rounded(status.progress),
+        "stream_url": stream_url(job, base),
+        "control_token": null,
+        "download_url": null,
+        "duration": status.duration,
+        "eta_seconds": status.eta_seconds,
+        "hw_accel_used": hardware(status),
+        "error_message": status.error,
+        "variants": null,
+        "media_info": null,
+        "start_time": status.start_time.as_secs_f64(),
+        "is_shared": viewers > 1,
+        "viewer_count": viewers,
+    })
+}
+
+/// A job's status (contract 3.4); `speed`, `phase`, `segments` and `warnings` are ours.
+pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
+    let segments = status.segments_total.map(|total| {
+        json!({"total": total, "ready": status.segments_ready})
+    });
+    json!({
+        "job_id": job.id,
+        "status": status.name,
+        "progress": rounded(status.progress),
+        "current_time": rounded(status.current_time),
+        "duration": status.duration,
+        "stream_url": stream_url(job, base),
+        "download_url": null,
+        "control_token": null,
+        "eta_seconds": status.eta_seconds,
+        "hw_accel_used": hardware(status),
+        "error_message": status.error,
+        "created_at": job.created_at.to_string(),
+        "started_at": job.created_at.to_string(),
+        "completed_at": null,
+        "start_time": status.start_time.as_secs_f64(),
+        "is_shared": viewers > 1,
+        "viewer_count": viewers,
+        "mode": job.request.mode,
+        "source": job.source,
+        "speed": rounded(status.speed),
+        "phase": status.activity,
+        "segments": segments,
+        "warnings": status.warnings,
+    })
+}
+
+pub(super) fn stream_url(job: &Job, base: &str) -> String {
+    format!("{base}/stream/{}/master.m3u8", job.id)
+}
+
+fn hardware(status: &JobStatus) -> Option<&'static str> {
+    status.software.then_some("software")
+}
+
+fn rounded(v: f64) -> f64 {
+    (v * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults = Defaults { video: VideoChoice::H264, audio: AudioChoice::Aac };
+
+    #[test]
+    fn coercions_are_pydantics() {
+        let body = json!({"source": "http://h/a.mkv", "start_time": "30", "unknown": 1,
+            "output": {"tone_map": "false", "bitrate": 4, "max_audio_channels": "6"}});
+        let parsed = parse_start(&body, DEFAULTS).unwrap();
+        assert_eq!(parsed.request.start_time, MediaTime::from_micros(30_000_000));
+        assert!(!parsed.request.output.tone_map);
+        assert_eq!(parsed.request.output.bitrate, Some(Bitrate::kbit(4000)));
+        assert_eq!(parsed.request.output.max_audio_channels, 6);
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        let body = json!({"mode": "fast", "start_time": -1, "output": {"video_codec": "mpeg2",
+            "bitrate": "lots", "tone_map": 7, "resolution": null}});
+        let errors = parse_start(&body, DEFAULTS).unwrap_err();
+        let places: Vec<String> = errors.iter().map(|e| e["loc"].to_string()).collect();
+        assert_eq!(errors.len(), 7, "{places:?}");
+        assert_eq!(errors[0]["type"], "missing");
+        assert!(errors.iter().any(|e| {
+            e["msg"] == "Input should be 'h264', 'h265', 'vp9', 'av1', 'copy' or 'auto'"
+        }));
+        for odd in [json!([]), json!(null), json!("x"), json!({"source": 1}),
+            json!({"source": "a", "output": null})] {
+            assert!(parse_start(&odd, DEFAULTS).is_err(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! All jobs and streams of a gateway.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::JobId;
+use crate::ffmpeg::{Launcher, Toolchain};
+use crate::media::{SourceLocator, SourceProbe, StreamRequest};
+use crate::plan::PlanSettings;
+use crate::source::SourcePolicy;
+
+use super::cache::SegmentCache;
+use super::error::SessionError;
+use super::job::{Job, JobPhase};
+use super::stream::{Context, Stream};
+
+/// Limits and times of streams.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    pub plan: PlanSettings,
+    /// Encoders of one stream, all its tracks together; at least two.
+    pub max_heads_per_session: usize,
+    /// Encoders of all streams.
+    pub max_encoders: usize,
+    /// How far an encoder runs ahead of its player.
+    pub buffer_ahead: Duration,
+    /// Time without a request after which a stream's encoders end.
+    pub idle_timeout: Duration,
+    /// Time without output after which an encoder counts as hung.
+    pub stall_timeout: Duration,
+    /// Longest wait for the first bytes of a segment.
+    pub segment_timeout: Duration,
+    /// Time without a request after which a job and its segments are deleted.
+    pub retention: Duration,
+    /// Length of a segment, seconds.
+    pub segment_seconds: f64,
+}
+
+/// What a registry works with.
+pub struct RegistryParts {
+    pub tools: Toolchain,
+    pub launcher: Launcher,
+    pub policy: Arc<SourcePolicy>,
+    pub cache: Arc<SegmentCache>,
+    pub settings: SessionSettings,
+    pub tracker: TaskTracker,
+    pub cancel: CancellationToken,
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub started: AtomicU64,
+    pub succeeded: AtomicU64,
+    pub failed: AtomicU64,
+    pub cancelled: AtomicU64,
+}
+
+type StreamKey = [u8; 32];
+
+#[derive(Default)]
+struct State {
+    jobs: HashMap<JobId, Arc<Job>>,
+    streams: HashMap<StreamKey, Weak<Stream>>,
+}
+
+/// See the module.
+pub struct Registry {
+    context: Arc<Context>,
+    state: Mutex<State>,
+    pub totals: Totals,
+}
+
+impl Registry {
+    /// Must be called on a runtime; starts the task that ends idle encoders.
+    pub fn new(parts: RegistryParts) -> Arc<Registry> {
+        let RegistryParts { tools, launcher, policy, cache, settings, tracker, cancel } = parts;
+        let encoders = Semaphore::new(settings.max_encoders.max(2));
+        let started = Instant::now();
+        let context = Context {
+            tools, launcher, policy, cache, encoders, settings, tracker, cancel, started,
+        };
+        let registry = Arc::new(Registry {
+            context: Arc::new(context),
+            state: Mutex::default(),
+            totals: Totals::default(),
+        });
+        let weak = Arc::downgrade(&registry);
+        registry.context.tracker.spawn(janitor(weak, registry.context.cancel.clone()));
+        registry
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn tools(&self) -> &Toolchain {
+        &self.context.tools
+    }
+
+    pub fn cache(&self) -> &SegmentCache {
+        &self.context.cache
+    }
+
+    pub fn policy(&self) -> &Arc<SourcePolicy> {
+        &self.context.policy
+    }
+
+    pub fn settings(&self) -> &SessionSettings {
+        &self.context.settings
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.context.started.elapsed()
+    }
+
+    /// Encoders running now.
+    pub fn active_encoders(&self) -> usize {
+        self.context.settings.max_encoders.max(2) - self.context.encoders.available_permits()
+    }
+
+    /// Media time made per wall time, over the streams being made now; 0 when there are none.
+    pub fn average_speed(&self) -> f64 {
+        let streams: Vec<_> = self.lock().streams.values().filter_map(Weak::upgrade).collect();
+        let views = streams.iter().filter_map(|s| s.views().into_iter().next());
+        let speeds: Vec<f64> =
+            views.filter(|v| !v.heads.is_empty() && !v.paused).map(|v| v.speed).collect();
+        speeds.iter().sum::<f64>() / speeds.len().max(1) as f64
+    }
+
+    /// Checks `source` and begins to open it. The answer comes before the source is probed.
+    pub async fn start(
+        self: &Arc<Self>,
+        source: &str,
+        request: StreamRequest,
+        session_id: Option<String>,
+    ) -> Result<Arc<Job>, SessionError> {
+        let locator = self.context.policy.resolve(source).await?;
+        let now = self.context.now_ms();
+        let job = Arc::new(Job::new(locator.display(), request, session_id, now));
+        self.lock().jobs.insert(job.id, job.clone());
+        self.totals.started.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(job.id = %job.id, source = %job.source, "job started");
+        let (registry, opening) = (self.clone(), job.clone());
+        // Detached on purpose: the job goes on when the client that asked for it is gone.
+        self.context.tracker.spawn(async move { registry.open(opening, locator).await });
+        Ok(job)
+    }
+
+    async fn open(&self, job: Arc<Job>, locator: SourceLocator) {
+        let key = stream_key(&locator, &job.request);
+        let mut cancelled = job.phase.subscribe();
+        let opened = tokio::select! {
+            opened = self.find_or_open(key, locator, &job.request) => opened,
+            _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
+            () = self.context.cancel.cancelled() => return,
+        };
+        let phase = match opened {
+            Ok(stream) => JobPhase::Open(stream),
+            Err(error) => {
+                tracing::info!(job.id = %job.id, %error, "job failed");
+                self.totals.failed.fetch_add(1, Ordering::Relaxed);
+                JobPhase::Failed(Arc::new(error))
+            }
+        };
+        job.phase.send_if_modified(|now| {
+            let opening = matches!(now, JobPhase::Opening);
+            if opening {
+                *now = phase;
+            }
+            opening
+        });
+    }
+
+    async fn find_or_open(
+        &self,
+        key: StreamKey,
+        locator: SourceLocator,
+        request: &StreamRequest,
+    ) -> Result<Arc<Stream>, SessionError> {
+        let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
+        if let Some(stream) = known(&self.lock()) {
+            stream.touch();
+            return Ok(stream);
+        }
+        let stream = Arc::new(self.context.open(locator, request).await?);
+        let mut state = self.lock();
+        // Another job may have opened the same meanwhile.
+        if let Some(other) = known(&state) {
+            return Ok(other);
+        }
+        state.streams.retain(|_, s| s.strong_count() > 0);
+        state.streams.insert(key, Arc::downgrade(&stream));
+        drop(state);
+        stream.prefetch();
+        Ok(stream)
+    }
+
+    /// Probes a source without making a job.
+    pub async fn probe(&self, source: &str) -> Result<SourceProbe, SessionError> {
+        let locator = self.context.policy.resolve(source).await?;
+        self.context.probe(&locator).await
+    }
+
+    /// A job by its id; notes that a client cares for it.
+    pub fn job(&self, id: JobId) -> Result<Arc<Job>, SessionError> {
+        let job = self.lock().jobs.get(&id).cloned().ok_or(SessionError::NoSuchJob)?;
+        job.touch(self.context.now_ms());
+        Ok(job)
+    }
+
+    pub fn jobs(&self) -> Vec<Arc<Job>> {
+        self.lock().jobs.values().cloned().collect()
+    }
+
+    /// Jobs that watch the same stream, at least one.
+    pub fn viewers(&self, job: &Job) -> usize {
+        let JobPhase::Open(stream) = job.phase() else { return 1 };
+        let same = |j: &Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Open(s) if Arc::ptr_eq(s, &stream));
+        self.lock().jobs.values().filter(|j| same(j)).count().max(1)
+    }
+
+    /// Ends a job's work; its status stays readable. `false` when it has already ended.
+    pub async fn cancel(&self, id: JobId) -> Result<bool, SessionError> {
+        let job = self.job(id)?;
+        if !job.is_live() {
+            return Ok(false);
+        }
+        self.totals.cancelled.fetch_add(1, Ordering::Relaxed);
+        self.release(&job).await;
+        Ok(true)
+    }
+
+    /// Ends a job and forgets it; deletes what no other job shares.
+    pub async fn delete(&self, id: JobId) -> Result<(), SessionError> {
+        let job = self.lock().jobs.remove(&id).ok_or(SessionError::NoSuchJob)?;
+        if job.is_live() {
+            self.totals.cancelled.fetch_add(1, Ordering::Relaxed);
+        } else if matches!(job.phase(), JobPhase::Open(_)) {
+            self.totals.succeeded.fetch_add(1, Ordering::Relaxed);
+        }
+        self.release(&job).await;
+        tracing::info!(job.id = %job.id, "job deleted");
+        Ok(())
+    }
+
+    async fn release(&self, job: &Arc<Job>) {
+        let before = job.phase.send_replace(JobPhase::Cancelled);
+        let JobPhase::Open(stream) = before else { return };
+        let shared = {
+            let mut state = self.lock();
+            let uses = |j: &Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Open(s) if Arc::ptr_eq(s, &stream));
+            let shared = state.jobs.values().any(uses);
+            if !shared {
+                let gone = Arc::as_ptr(&stream);
+                state.streams.retain(|_, s| !std::ptr::eq(s.as_ptr(), gone));
+            }
+            shared
+        };
+        if !shared {
+            stream.close().await;
+        }
+    }
+
+    /// Ends encoders nobody listens to and forgets jobs nobody asks for.
+    async fn clean(&self) {
+        let (streams, stale) = {
+            let state = self.lock();
+            let streams: Vec<_> = state.streams.values().filter_map(Weak::upgrade).collect();
+            let now = self.context.now_ms();
+            let retention = self.context.settings.retention.as_millis() as u64;
+            let old = |j: &&Arc<Job>| now.saturating_sub(j.last_seen_ms()) > retention;
+            let stale: Vec<JobId> = state.jobs.values().filter(old).map(|j| j.id).collect();
+            (streams, stale)
+        };
+        for stream in streams {
+            if stream.idle_for() > self.context.settings.idle_timeout && stream.stop_heads() {
+                tracing::info!(stream.id = %stream.core.id, "idle stream: encoders ended");
+            }
+        }
+        for id in stale {
+            // It may have been deleted since; that is what is wanted.
+            let _ = self.delete(id).await;
+        }
+    }
+}
+
+fn stream_key(locator: &SourceLocator, request: &StreamRequest) -> StreamKey {
+    let mut hash = Sha256::new();
+    hash.update(locator.identity().as_bytes());
+    hash.update([0]);
+    hash.update(serde_json::to_vec(request).unwrap_or_default());
+    hash.finalize().into()
+}
+
+const CLEAN_EVERY: Duration = Duration::from_millis(500);
+
+async fn janitor(registry: Weak<Registry>, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(CLEAN_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+        let Some(registry) = registry.upgrade() else { return };
+        registry.clean().await;
+    }
+}
