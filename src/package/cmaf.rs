@@ -163,6 +163,10 @@ impl CmafSegment {
     /// delay of the encoder, with which the first sample's decode and presentation times coincide and
     /// no decode time is negative. It must be the same for all segments of a rendition.
     ///
+    /// It makes composition offsets negative, to which browsers' demuxers are true; ffmpeg's adds the
+    /// largest to every presentation time of the track. With 0, and samples that the caller has moved
+    /// by a constant in all tracks so that no decode time is negative, all players agree.
+    ///
     /// `sequence_number` is that of the segment; fragments count up from 1024 times that.
     pub fn new(config: &TrackConfig, sequence_number: u32, decode_shift: i64) -> Self {
         let mut out = BytesMut::with_capacity(4096);

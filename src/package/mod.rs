@@ -15,6 +15,7 @@ mod cmaf;
 mod codec;
 mod fmp4_reader;
 mod sample;
+mod sample_entry;
 mod segment_file;
 mod split;
 mod ts;

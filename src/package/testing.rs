@@ -4,8 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::boxes::{children, put_box, put_full_box};
-use super::codec::parse_sample_entry;
 use super::sample::{Sample, TrackConfig};
+use super::sample_entry::parse_sample_entry;
 
 /// A `VisualSampleEntry` as x264 through ffmpeg writes it, 320x180.
 pub(super) fn avc_entry() -> Bytes {
