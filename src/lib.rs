@@ -1,2 +1,3 @@
 //! GhostStream.
 pub mod base;
+pub mod web_ui;

@@ -1,0 +1,37 @@
+import { useEffect, useRef } from 'preact/hooks';
+import { attach, type PlayerView } from '../player';
+import { Ghost } from './icons';
+
+interface Props {
+  /** The stream to play, or null to show the empty stage. */
+  readonly url: string | null;
+  /** `performance.now()` of the press of the button. */
+  readonly since: number;
+  readonly name: string;
+  readonly waiting: boolean;
+  /** Words on the empty stage. */
+  readonly words: string;
+  readonly onView: (view: PlayerView) => void;
+}
+
+/** The place of the picture: the player, and until there is a picture what to do or to wait for. */
+export function Stage({ url, since, name, waiting, words, onView }: Props) {
+  const video = useRef<HTMLVideoElement>(null);
+  useEffect(() => {
+    if (url === null || video.current === null) return undefined;
+    // Space, arrows and F then belong to the player.
+    video.current.focus({ preventScroll: true });
+    return attach(video.current, url, since, onView);
+  }, [url, since]);
+  return (
+    <div class="stage">
+      {url !== null && <video ref={video} key={`${url} ${since}`} controls playsInline aria-label={name} />}
+      {(url === null || waiting) && (
+        <div class={url === null ? 'veil' : 'veil veil-clear'}>
+          <Ghost class={waiting ? 'ghost ghost-busy' : 'ghost'} />
+          {words !== '' && <p>{words}</p>}
+        </div>
+      )}
+    </div>
+  );
+}
