@@ -105,10 +105,17 @@ const distance = (a, b) => mean(a.map((value, i) => Math.abs(value - b[i])));
 async function seek(share) {
   const target = await page.evaluate((part) => {
     const video = document.querySelector('video');
+    const line = document.querySelector('#status');
+    window.heard = [];
+    new MutationObserver(() => window.heard.push(line.innerText)).observe(line, { characterData: true, subtree: true });
     video.currentTime = video.duration * part;
     return video.duration * part;
   }, share);
   const ms = await untilPlaying(`the seek to ${Math.round(share * 100)} %`, target - 0.5, target + 4);
+  const heard = await page.evaluate(() => window.heard);
+  check(heard.some((text) => text.startsWith('Seeking to ')), `the seek is not told of, only "${heard.join('", "')}"`);
+  const alarm = heard.find((text) => text.includes('rying again'));
+  check(alarm === undefined, `the seek to ${Math.round(share * 100)} % gave an alarm: "${alarm}"`);
   return { ms, target };
 }
 

@@ -244,6 +244,8 @@ function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, hook
   };
 
   hls.on(Events.ERROR, (_event, data) => {
+    // A seek drops the request for a segment that is no longer wanted.
+    if (data.details === ErrorDetails.INTERNAL_ABORTED) return;
     if (data.type === ErrorTypes.NETWORK_ERROR) onNetwork(data);
     else if (data.type === ErrorTypes.MEDIA_ERROR) onMedia(data);
     else if (data.fatal) hooks.fail(`the player stopped (${data.details})`);

@@ -53,7 +53,7 @@ export function sentence(session: SessionView, player: PlayerView): Sentence {
 function ofJob(job: Job, contact: 'good' | 'lost' | 'gone', player: PlayerView): Sentence {
   if (job.state === 'error') return bad('error', because('This cannot be played', job.error));
   if (job.state === 'cancelled') return bad('cancelled', 'The job was cancelled on the gateway.');
-  if (contact === 'gone') return bad('gone', 'The gateway no longer has this job. Press Play to start it again.');
+  if (contact === 'gone') return bad('gone', 'The gateway no longer has this job: it was stopped or has expired.');
   if (job.streamUrl === null && job.state === 'ready') return bad('file', 'This job made a file, there is no stream to play.');
   if (player.trouble?.fatal) return bad('player', asSentence(player.trouble.words));
   if (contact === 'lost') return busy('lost', 'The gateway does not answer, trying again…');

@@ -101,13 +101,15 @@ export function App() {
             url={streamUrl}
             since={playing.since}
             name={playing.name === '' ? 'Video' : playing.name}
-            waiting={said.tone === 'busy' && player.firstPictureMs === null}
-            words={active ? '' : 'Paste the address of any video, or choose a file. It starts at once and seeks anywhere.'}
+            waiting={active && player.firstPictureMs === null && !player.blocked && said.tone !== 'bad'}
+            inviting={session.kind === 'none'}
             onView={setPlayer}
           />
           {session.kind !== 'none' && (
             <div class="below">
-              <ReadyMap stretches={stretches} duration={job?.durationSeconds ?? null} position={player.position} />
+              {streamUrl !== null && (
+                <ReadyMap stretches={stretches} duration={job?.durationSeconds ?? null} position={player.position} />
+              )}
               <div class="line">
                 <p class="status" data-tone={said.tone} data-key={said.key} id="status">
                   <span class="dot" aria-hidden="true" />
@@ -122,7 +124,7 @@ export function App() {
                       jobs.stop();
                     }}
                   >
-                    Stop
+                    {said.tone === 'bad' ? 'Close' : 'Stop'}
                   </button>
                 )}
               </div>
@@ -140,7 +142,7 @@ export function App() {
                 </button>
               )}
               {playing.name !== '' && <p class="title">{playing.name}</p>}
-              {facts.length > 0 && <p class="facts">{facts.join(' · ')}</p>}
+              {streamUrl !== null && facts.length > 0 && <p class="facts">{facts.join(' · ')}</p>}
               {job !== null && job.warnings.length > 0 && (
                 <ul class="warnings" aria-label="Warnings">
                   {job.warnings.map((warning) => (

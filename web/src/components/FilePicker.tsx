@@ -24,7 +24,7 @@ let lastTrail: readonly Crumb[] = [TOP];
 /** A dialog that walks through the folders the gateway may read. */
 export function FilePicker({ gateway, onPick, onClose }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const list = useRef<HTMLUListElement>(null);
+  const list = useRef<HTMLDivElement>(null);
   const [trail, setTrail] = useState(lastTrail);
   const [folder, setFolder] = useState<Folder | null>(null);
   const [error, setError] = useState<string | null>(null);
@@ -39,6 +39,8 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
     setFolder(null);
     setError(null);
     setFilter('');
+    // The button that led here is gone; the arrow keys go on from the list.
+    list.current?.focus();
     gateway.files(here.path, reading.signal).then(
       (found) => {
         if (!reading.signal.aborted) setFolder(found);
@@ -123,7 +125,7 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
             onInput={(event) => setFilter(event.currentTarget.value)}
           />
         </div>
-        <div class="picker-list" aria-busy={folder === null && error === null}>
+        <div ref={list} class="picker-list" tabIndex={-1} aria-busy={folder === null && error === null}>
           {error !== null && (
             <p class="note note-bad" role="alert">
               {error}
@@ -139,7 +141,7 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
                   : 'This folder is empty.'}
             </p>
           )}
-          <ul ref={list}>
+          <ul>
             {shown.map((entry) => (
               <li key={entry.path}>
                 <button type="button" class="entry" onClick={() => choose(entry)}>

@@ -15,7 +15,7 @@ const RESOLUTIONS: ReadonlyArray<readonly [Resolution, string]> = [
   ['480p', '480p'],
 ];
 const VIDEOS: ReadonlyArray<readonly [Video, string]> = [
-  ['h264', 'H.264, plays everywhere'],
+  ['h264', 'Convert to H.264'],
   ['copy', 'As it is when possible'],
 ];
 

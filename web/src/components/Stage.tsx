@@ -8,14 +8,15 @@ interface Props {
   /** `performance.now()` of the press of the button. */
   readonly since: number;
   readonly name: string;
+  /** Whether there is no picture yet, but there will be. */
   readonly waiting: boolean;
-  /** Words on the empty stage. */
-  readonly words: string;
+  /** Whether to say what this page is for. */
+  readonly inviting: boolean;
   readonly onView: (view: PlayerView) => void;
 }
 
 /** The place of the picture: the player, and until there is a picture what to do or to wait for. */
-export function Stage({ url, since, name, waiting, words, onView }: Props) {
+export function Stage({ url, since, name, waiting, inviting, onView }: Props) {
   const video = useRef<HTMLVideoElement>(null);
   useEffect(() => {
     if (url === null || video.current === null) return undefined;
@@ -25,11 +26,16 @@ export function Stage({ url, since, name, waiting, words, onView }: Props) {
   }, [url, since]);
   return (
     <div class="stage">
-      {url !== null && <video ref={video} key={`${url} ${since}`} controls playsInline aria-label={name} />}
+      {url !== null && <video ref={video} key={`${url} ${since}`} controls={!waiting} tabIndex={0} playsInline aria-label={name} />}
       {(url === null || waiting) && (
-        <div class={url === null ? 'veil' : 'veil veil-clear'}>
+        <div class={url === null ? 'veil' : 'veil veil-dark'}>
           <Ghost class={waiting ? 'ghost ghost-busy' : 'ghost'} />
-          {words !== '' && <p>{words}</p>}
+          {inviting && (
+            <div>
+              <p class="lead">Paste the address of any video, or choose a file.</p>
+              <p>It starts at once and seeks anywhere.</p>
+            </div>
+          )}
         </div>
       )}
     </div>
