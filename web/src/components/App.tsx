@@ -66,8 +66,9 @@ export function App() {
   const job = session.kind === 'job' ? session.job : null;
   const said = sentence(session, player);
   const broken = job !== null && (job.state === 'error' || job.state === 'cancelled');
+  const over = broken || player.trouble?.fatal === true;
   // What is buffered stays watchable when a job ends under the viewer.
-  const streamUrl = job?.streamUrl != null && !(broken && player.firstPictureMs === null) ? sameOrigin(job.streamUrl, BASE) : null;
+  const streamUrl = job?.streamUrl != null && !(over && player.firstPictureMs === null) ? sameOrigin(job.streamUrl, BASE) : null;
   const stretches = job === null ? [] : readyStretches(job, player.starts);
   const active = session.kind !== 'none' && session.kind !== 'parted';
   const facts = [

@@ -13,9 +13,10 @@ export function KeyForm({ onKey }: { readonly onKey: (key: string) => void }) {
         onKey(key.trim());
       }}
     >
-      <label class="field">
-        <span class="label">API key of this gateway</span>
+      <div class="field">
+        <label for="key">API key of this gateway</label>
         <input
+          id="key"
           ref={input}
           type="password"
           required
@@ -23,7 +24,7 @@ export function KeyForm({ onKey }: { readonly onKey: (key: string) => void }) {
           value={key}
           onInput={(event) => setKey(event.currentTarget.value)}
         />
-      </label>
+      </div>
       <button type="submit" class="plain">
         Use this key
       </button>

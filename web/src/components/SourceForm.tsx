@@ -30,9 +30,9 @@ export function SourceForm({ request, onChange, onPlay, onBrowse }: Props) {
         onPlay();
       }}
     >
-      <label class="field field-source">
-        <span class="label">Video address or path</span>
-        <span class="joined">
+      <div class="field field-source">
+        <label for="source">Video address or path</label>
+        <div class="joined">
           <input
             id="source"
             type="text"
@@ -49,11 +49,12 @@ export function SourceForm({ request, onChange, onPlay, onBrowse }: Props) {
             <FolderIcon />
             <span>Browse</span>
           </button>
-        </span>
-      </label>
-      <label class="field">
-        <span class="label">Resolution</span>
+        </div>
+      </div>
+      <div class="field">
+        <label for="resolution">Resolution</label>
         <select
+          id="resolution"
           value={request.resolution}
           onChange={(event) => onChange({ ...request, resolution: event.currentTarget.value as Resolution })}
         >
@@ -63,10 +64,11 @@ export function SourceForm({ request, onChange, onPlay, onBrowse }: Props) {
             </option>
           ))}
         </select>
-      </label>
-      <label class="field">
-        <span class="label">Video</span>
+      </div>
+      <div class="field">
+        <label for="video">Video</label>
         <select
+          id="video"
           value={scaled ? 'h264' : request.video}
           disabled={scaled}
           title={scaled ? 'A picture of another size is always encoded anew' : undefined}
@@ -78,7 +80,7 @@ export function SourceForm({ request, onChange, onPlay, onBrowse }: Props) {
             </option>
           ))}
         </select>
-      </label>
+      </div>
       <button type="submit" class="primary">
         Play
       </button>

@@ -21,7 +21,7 @@ export function Stage({ url, since, name, waiting, inviting, onView }: Props) {
   useEffect(() => {
     if (url === null || video.current === null) return undefined;
     // Space, arrows and F then belong to the player.
-    video.current.focus({ preventScroll: true });
+    video.current.focus();
     return attach(video.current, url, since, onView);
   }, [url, since]);
   return (
