@@ -1,5 +1,7 @@
 //! GhostStream.
 pub mod base;
+pub mod cli;
+pub mod config;
 pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;
@@ -9,3 +11,5 @@ pub mod package;
 pub mod plan;
 pub mod session;
 pub mod source;
+pub mod telemetry;
+pub mod web_ui;

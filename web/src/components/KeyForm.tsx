@@ -1,0 +1,33 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+
+/** Asks for `security.api_key`. The key lives as long as the page. */
+export function KeyForm({ onKey }: { readonly onKey: (key: string) => void }) {
+  const [key, setKey] = useState('');
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => input.current?.focus(), []);
+  return (
+    <form
+      class="key"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onKey(key.trim());
+      }}
+    >
+      <div class="field">
+        <label for="key">API key of this gateway</label>
+        <input
+          id="key"
+          ref={input}
+          type="password"
+          required
+          autoComplete="off"
+          value={key}
+          onInput={(event) => setKey(event.currentTarget.value)}
+        />
+      </div>
+      <button type="submit" class="plain">
+        Use this key
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { baseOf, pageAddress, readDeepLink, sameOrigin } from '../src/address';
+
+describe('deep links', () => {
+  it('reads the job and the source', () => {
+    expect(readDeepLink('?job=abc')).toEqual({ job: 'abc', source: null });
+    expect(readDeepLink('?source=https%3A%2F%2Fh%2Ff.mkv%3Fa%3D1%26b%3D2')).toEqual({
+      job: null,
+      source: 'https://h/f.mkv?a=1&b=2',
+    });
+    expect(readDeepLink('?job=&source=%20')).toEqual({ job: null, source: null });
+  });
+  it('writes an address that reads back as the same source', () => {
+    const source = 'http://h/ä b.mkv?x=1&y=#2';
+    const address = pageAddress('http://gw:8765/?job=old#x', source);
+    expect(readDeepLink(new URL(address).search)).toEqual({ job: null, source });
+  });
+});
+
+describe('the stream address', () => {
+  it('keeps path and token, and takes the origin of the page', () => {
+    expect(sameOrigin('http://192.168.1.5:8765/stream/1/master.m3u8?gst=t', 'http://nas.local:8765/')).toBe(
+      'http://nas.local:8765/stream/1/master.m3u8?gst=t',
+    );
+    expect(sameOrigin('http://127.0.0.1:8765/stream/1/master.m3u8', 'https://film.example/')).toBe(
+      'https://film.example/stream/1/master.m3u8',
+    );
+    expect(sameOrigin('/stream/1/master.m3u8', 'http://a/')).toBe('http://a/stream/1/master.m3u8');
+  });
+  it('keeps the path a proxy adds, once', () => {
+    const base = baseOf('https://h/video/?job=1');
+    expect(base).toBe('https://h/video/');
+    expect(sameOrigin('http://gw:8765/stream/1/m.m3u8', base)).toBe('https://h/video/stream/1/m.m3u8');
+    expect(sameOrigin('https://h/video/stream/1/m.m3u8', base)).toBe('https://h/video/stream/1/m.m3u8');
+  });
+});
