@@ -2,3 +2,4 @@
 pub mod base;
 pub mod hls;
 pub mod media;
+pub mod telemetry;
