@@ -1,5 +1,6 @@
 //! GhostStream.
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod hls;
 pub mod media;
