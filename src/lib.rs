@@ -2,6 +2,9 @@
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod hardware;
 pub mod hls;
 pub mod media;
+pub mod package;
+pub mod plan;
 pub mod telemetry;

@@ -25,7 +25,10 @@ mod tests {
 
     #[test]
     fn doubles_up_to_the_cap() {
-        let b = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(60) };
+        let b = Backoff {
+            first: Duration::from_secs(2),
+            cap: Duration::from_secs(60),
+        };
         assert_eq!(b.delay(0, 0.0), Duration::from_secs(2));
         assert_eq!(b.delay(3, 0.0), Duration::from_secs(16));
         assert_eq!(b.delay(99, 1.0), Duration::from_secs(66));

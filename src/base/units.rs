@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 /// A point or span on a media time line, in microseconds (ffmpeg's `AV_TIME_BASE`).
 ///
 /// Range: about +-292,000 years; arithmetic saturates, so hostile containers cannot overflow it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct MediaTime(i64);
 
@@ -37,7 +39,10 @@ impl MediaTime {
 
     /// This time in ticks of `timescale`, rounded to the nearest tick.
     pub fn to_ticks(self, timescale: u32) -> i64 {
-        clamp_i64(div_round(i128::from(self.0) * i128::from(timescale), 1_000_000))
+        clamp_i64(div_round(
+            i128::from(self.0) * i128::from(timescale),
+            1_000_000,
+        ))
     }
 
     pub const fn as_micros(self) -> i64 {
@@ -79,7 +84,11 @@ impl fmt::Display for MediaTime {
 /// Rounds `a / b` (b > 0) to the nearest integer, halves away from zero.
 fn div_round(a: i128, b: i128) -> i128 {
     let half = b / 2;
-    if a >= 0 { (a + half) / b } else { (a - half) / b }
+    if a >= 0 {
+        (a + half) / b
+    } else {
+        (a - half) / b
+    }
 }
 
 fn clamp_i64(v: i128) -> i64 {
@@ -94,13 +103,19 @@ pub struct FrameRate {
 }
 
 impl FrameRate {
+    /// 25 pictures a second, for sources that do not say.
+    pub const PAL: FrameRate = FrameRate { num: 25, den: 1 };
+
     /// `None` when either part is zero.
     pub fn new(num: u32, den: u32) -> Option<Self> {
         if num == 0 || den == 0 {
             return None;
         }
         let g = gcd(num, den);
-        Some(FrameRate { num: num / g, den: den / g })
+        Some(FrameRate {
+            num: num / g,
+            den: den / g,
+        })
     }
 
     pub fn num(self) -> u32 {
@@ -117,13 +132,19 @@ impl FrameRate {
 
     /// The start of frame `frame` on this grid, rounded to a microsecond.
     pub fn time_of(self, frame: i64) -> MediaTime {
-        let us = div_round(i128::from(frame) * i128::from(self.den) * 1_000_000, i128::from(self.num));
+        let us = div_round(
+            i128::from(frame) * i128::from(self.den) * 1_000_000,
+            i128::from(self.num),
+        );
         MediaTime(clamp_i64(us))
     }
 
     /// The frame whose start is nearest to `t`.
     pub fn frame_near(self, t: MediaTime) -> i64 {
-        let n = div_round(i128::from(t.0) * i128::from(self.num), i128::from(self.den) * 1_000_000);
+        let n = div_round(
+            i128::from(t.0) * i128::from(self.num),
+            i128::from(self.den) * 1_000_000,
+        );
         clamp_i64(n)
     }
 
@@ -144,7 +165,10 @@ impl FromStr for FrameRate {
     type Err = ParseUnitError;
     /// `30000/1001` or `25`, as ffprobe prints them.
     fn from_str(s: &str) -> Result<Self, ParseUnitError> {
-        let bad = || ParseUnitError { what: "frame rate", text: s.chars().take(40).collect() };
+        let bad = || ParseUnitError {
+            what: "frame rate",
+            text: s.chars().take(40).collect(),
+        };
         let (n, d) = s.split_once('/').unwrap_or((s, "1"));
         let n: u32 = n.parse().map_err(|_| bad())?;
         let d: u32 = d.parse().map_err(|_| bad())?;
@@ -192,7 +216,10 @@ impl FromStr for Bitrate {
     /// `8M`, `800k`, `2.5M`, or a bare number, which counts **megabits** as in GhostStream
     /// (contract 3.1). Accepted range: 10 kbit/s to 1 Gbit/s.
     fn from_str(s: &str) -> Result<Self, ParseUnitError> {
-        let bad = || ParseUnitError { what: "bitrate", text: s.chars().take(40).collect() };
+        let bad = || ParseUnitError {
+            what: "bitrate",
+            text: s.chars().take(40).collect(),
+        };
         let t = s.trim();
         let (digits, unit) = match t.char_indices().last() {
             Some((i, 'k' | 'K')) => (&t[..i], 1e3),

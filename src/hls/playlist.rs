@@ -34,7 +34,9 @@ impl MediaPlaylist<'_> {
             PlaylistKind::Vod => (self.timeline.len(), "VOD", true),
             PlaylistKind::Event { complete, ended } => (complete, "EVENT", ended),
         };
-        let mut longest = (0..count).map(|i| self.timeline.seconds(i)).fold(0.0, f64::max);
+        let mut longest = (0..count)
+            .map(|i| self.timeline.seconds(i))
+            .fold(0.0, f64::max);
         if !matches!(self.kind, PlaylistKind::Vod) {
             longest = longest.max(self.longest_hint);
         }
@@ -69,7 +71,14 @@ impl MediaPlaylist<'_> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum MasterEntry {
     /// `EXT-X-MEDIA:TYPE=AUDIO`.
-    Audio { group: String, name: String, language: Option<String>, default: bool, channels: u32, uri: String },
+    Audio {
+        group: String,
+        name: String,
+        language: Option<String>,
+        default: bool,
+        channels: u32,
+        uri: String,
+    },
     /// `EXT-X-STREAM-INF`.
     Variant {
         bandwidth: u64,
@@ -87,7 +96,14 @@ pub fn master_playlist(entries: &[MasterEntry]) -> String {
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     for entry in entries {
         match entry {
-            MasterEntry::Audio { group, name, language, default, channels, uri } => {
+            MasterEntry::Audio {
+                group,
+                name,
+                language,
+                default,
+                channels,
+                uri,
+            } => {
                 let _ = write!(
                     out,
                     "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{}\",NAME=\"{}\"",
@@ -137,7 +153,9 @@ pub fn master_playlist(entries: &[MasterEntry]) -> String {
 
 /// A quoted-string holds no quote, line feed or carriage return (RFC 8216 section 4.2).
 fn quoted(text: &str) -> String {
-    text.chars().map(|c| if c == '"' || c.is_control() { '\'' } else { c }).collect()
+    text.chars()
+        .map(|c| if c == '"' || c.is_control() { '\'' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -207,7 +225,10 @@ mod tests {
                 bandwidth: 5_000_000,
                 average_bandwidth: 4_000_000,
                 codecs: "hvc1.1.6.L93.B0,mp4a.40.2".into(),
-                resolution: Some(Resolution { width: 1280, height: 720 }),
+                resolution: Some(Resolution {
+                    width: 1280,
+                    height: 720,
+                }),
                 frame_rate: Some(23.976_023),
                 audio_group: Some("audio".into()),
                 uri: "video.m3u8".into(),

@@ -19,7 +19,11 @@ pub struct WaiterId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Start an encoder at `segment`; it ends before segment `until`.
-    Start { head: HeadId, segment: u32, until: u32 },
+    Start {
+        head: HeadId,
+        segment: u32,
+        until: u32,
+    },
     /// End this encoder; its unfinished segment is dropped.
     Stop { head: HeadId },
     /// Answer this request with an error: heads failed at its segment too often.
@@ -122,7 +126,11 @@ impl Scheduler {
     pub fn prefetch(&mut self, segment: u32) -> Vec<Action> {
         let mut actions = Vec::new();
         let idle = self.heads.len() < self.max_heads;
-        if segment < self.len() && !self.is_ready(segment) && idle && self.covering(segment).is_none() {
+        if segment < self.len()
+            && !self.is_ready(segment)
+            && idle
+            && self.covering(segment).is_none()
+        {
             self.start(segment, &mut actions);
         }
         actions
@@ -137,7 +145,13 @@ impl Scheduler {
             return (None, actions);
         }
         let id = WaiterId(number);
-        self.waiters.insert(id, Waiter { segment, head: None });
+        self.waiters.insert(
+            id,
+            Waiter {
+                segment,
+                head: None,
+            },
+        );
         self.assign(id, true, &mut actions);
         (Some(id), actions)
     }
@@ -159,7 +173,10 @@ impl Scheduler {
         self.failures.remove(&segment);
         self.waiters.retain(|_, w| w.segment != segment);
         let next = segment + 1;
-        let met = self.heads.iter().any(|(id, h)| *id != head && h.next == next);
+        let met = self
+            .heads
+            .iter()
+            .any(|(id, h)| *id != head && h.next == next);
         let end = self.is_ready(next) || next >= self.len() || met;
         if let Some(h) = self.heads.get_mut(&head) {
             h.next = next;
@@ -223,16 +240,26 @@ impl Scheduler {
             self.heads.remove(head);
             self.release(*head);
         }
-        heads.into_iter().map(|head| Action::Stop { head }).collect()
+        heads
+            .into_iter()
+            .map(|head| Action::Stop { head })
+            .collect()
     }
 
     /// Whether `head` is so far ahead of its player that it should not be read from now.
     pub fn should_pause(&self, head: HeadId) -> bool {
-        let Some(h) = self.heads.get(&head) else { return false };
+        let Some(h) = self.heads.get(&head) else {
+            return false;
+        };
         if self.waiters.values().any(|w| w.head == Some(head)) {
             return false;
         }
         self.span_ms(h.wanted.saturating_add(1), h.next) >= self.goal_ms
+    }
+
+    /// Media time per wall time, as measured.
+    pub fn speed(&self) -> f64 {
+        self.speed
     }
 
     /// Whether any request waits.
@@ -267,7 +294,11 @@ impl Scheduler {
     /// Tells the head whose output a player follows where the player is.
     fn note_demand(&mut self, segment: u32, number: u64) {
         let ahead = |h: &Head| h.next >= segment && (segment..h.next).all(|i| self.is_ready(i));
-        let nearest = self.heads.iter().filter(|(_, h)| ahead(h)).min_by_key(|(_, h)| h.next);
+        let nearest = self
+            .heads
+            .iter()
+            .filter(|(_, h)| ahead(h))
+            .min_by_key(|(_, h)| h.next);
         if let Some(id) = nearest.map(|(id, _)| *id)
             && let Some(h) = self.heads.get_mut(&id)
         {
@@ -281,20 +312,27 @@ impl Scheduler {
         let reaches = |h: &Head| {
             h.next <= segment && segment < h.until && !(h.next..segment).any(|i| self.is_ready(i))
         };
-        let (id, h) =
-            self.heads.iter().filter(|(_, h)| reaches(h)).max_by_key(|(_, h)| h.next)?;
+        let (id, h) = self
+            .heads
+            .iter()
+            .filter(|(_, h)| reaches(h))
+            .max_by_key(|(_, h)| h.next)?;
         let wait_ms = self.span_ms(h.next, segment) as f64 / self.speed;
         let near = segment - h.next <= ALWAYS_WAIT_SEGMENTS || wait_ms <= self.start_latency_ms;
         near.then_some(*id)
     }
 
     fn assign(&mut self, id: WaiterId, newest: bool, actions: &mut Vec<Action>) {
-        let Some(segment) = self.waiters.get(&id).map(|w| w.segment) else { return };
+        let Some(segment) = self.waiters.get(&id).map(|w| w.segment) else {
+            return;
+        };
         let head = match self.covering(segment) {
             Some(head) => head,
             None => {
                 if self.heads.len() >= self.max_heads {
-                    let Some(victim) = self.victim(newest) else { return };
+                    let Some(victim) = self.victim(newest) else {
+                        return;
+                    };
                     self.heads.remove(&victim);
                     self.release(victim);
                     actions.push(Action::Stop { head: victim });
@@ -315,22 +353,46 @@ impl Scheduler {
     /// one whose requests are oldest. Each request displaces others at most once, when it comes, so
     /// displaced requests cannot fight.
     fn victim(&self, newest: bool) -> Option<HeadId> {
-        let newest_waiter =
-            |head: HeadId| self.waiters.iter().rev().find(|(_, w)| w.head == Some(head));
-        let idle = self.heads.iter().filter(|(id, _)| newest_waiter(**id).is_none());
+        let newest_waiter = |head: HeadId| {
+            self.waiters
+                .iter()
+                .rev()
+                .find(|(_, w)| w.head == Some(head))
+        };
+        let idle = self
+            .heads
+            .iter()
+            .filter(|(id, _)| newest_waiter(**id).is_none());
         let idle = idle.min_by_key(|(_, h)| h.asked).map(|(id, _)| *id);
         if idle.is_some() || !newest {
             return idle;
         }
-        self.heads.keys().copied().min_by_key(|id| newest_waiter(*id).map(|(w, _)| *w))
+        self.heads
+            .keys()
+            .copied()
+            .min_by_key(|id| newest_waiter(*id).map(|(w, _)| *w))
     }
 
     fn start(&mut self, segment: u32, actions: &mut Vec<Action>) -> HeadId {
         let number = self.number();
         let head = HeadId(number);
-        let until = (segment + 1..self.len()).find(|i| self.is_ready(*i)).unwrap_or(self.len());
-        self.heads.insert(head, Head { next: segment, until, wanted: segment, asked: number });
-        actions.push(Action::Start { head, segment, until });
+        let until = (segment + 1..self.len())
+            .find(|i| self.is_ready(*i))
+            .unwrap_or(self.len());
+        self.heads.insert(
+            head,
+            Head {
+                next: segment,
+                until,
+                wanted: segment,
+                asked: number,
+            },
+        );
+        actions.push(Action::Start {
+            head,
+            segment,
+            until,
+        });
         head
     }
 
@@ -342,8 +404,13 @@ impl Scheduler {
 
     /// Finds heads for the requests that have none, newest first.
     fn assign_rest(&mut self, actions: &mut Vec<Action>) {
-        let open: Vec<WaiterId> =
-            self.waiters.iter().rev().filter(|(_, w)| w.head.is_none()).map(|(id, _)| *id).collect();
+        let open: Vec<WaiterId> = self
+            .waiters
+            .iter()
+            .rev()
+            .filter(|(_, w)| w.head.is_none())
+            .map(|(id, _)| *id)
+            .collect();
         for id in open {
             self.assign(id, false, actions);
         }
@@ -361,7 +428,11 @@ mod tests {
 
     fn start_of(actions: &[Action]) -> Option<(HeadId, u32, u32)> {
         actions.iter().find_map(|a| match a {
-            Action::Start { head, segment, until } => Some((*head, *segment, *until)),
+            Action::Start {
+                head,
+                segment,
+                until,
+            } => Some((*head, *segment, *until)),
             _ => None,
         })
     }
@@ -431,7 +502,12 @@ mod tests {
             actions = s.ended(head, true);
         }
         let head = start_of(&actions).unwrap().0;
-        assert_eq!(s.ended(head, true), [Action::GiveUp { waiter: waiter.unwrap() }]);
+        assert_eq!(
+            s.ended(head, true),
+            [Action::GiveUp {
+                waiter: waiter.unwrap()
+            }]
+        );
     }
 
     #[derive(Debug, Clone)]
@@ -465,7 +541,11 @@ mod tests {
         fn apply(&mut self, actions: Vec<Action>) {
             for a in actions {
                 match a {
-                    Action::Start { head, segment, until } => {
+                    Action::Start {
+                        head,
+                        segment,
+                        until,
+                    } => {
                         assert!(self.live.insert(head, (segment, until)).is_none());
                     }
                     Action::Stop { head } => assert!(self.live.remove(&head).is_some()),

@@ -12,21 +12,33 @@ pub struct Grid {
 impl Grid {
     /// Units are pictures at a constant rate.
     pub fn frames(rate: FrameRate) -> Self {
-        Grid { num: u64::from(rate.num()), den: u64::from(rate.den()) }
+        Grid {
+            num: u64::from(rate.num()),
+            den: u64::from(rate.den()),
+        }
     }
 
     /// Units are audio frames of `frame_samples` samples.
     pub fn audio_frames(sample_rate: u32, frame_samples: u32) -> Self {
-        Grid { num: u64::from(sample_rate.max(1)), den: u64::from(frame_samples.max(1)) }
+        Grid {
+            num: u64::from(sample_rate.max(1)),
+            den: u64::from(frame_samples.max(1)),
+        }
     }
 
     /// Units are ticks of a clock.
     pub fn ticks(timescale: u32) -> Self {
-        Grid { num: u64::from(timescale.max(1)), den: 1 }
+        Grid {
+            num: u64::from(timescale.max(1)),
+            den: 1,
+        }
     }
 
     pub fn time_of(self, unit: i64) -> MediaTime {
-        let us = div_round(i128::from(unit) * i128::from(self.den) * 1_000_000, i128::from(self.num));
+        let us = div_round(
+            i128::from(unit) * i128::from(self.den) * 1_000_000,
+            i128::from(self.num),
+        );
         MediaTime::from_micros(us as i64)
     }
 
@@ -45,7 +57,7 @@ impl Grid {
     }
 
     /// The first unit of `other` that starts at or after unit `unit` of this grid; exact.
-    fn ceil_in(self, unit: i64, other: Grid) -> i64 {
+    pub fn ceil_in(self, unit: i64, other: Grid) -> i64 {
         let n = i128::from(unit) * i128::from(self.den) * i128::from(other.num);
         let d = i128::from(self.num) * i128::from(other.den);
         (n.div_euclid(d) + i128::from(n.rem_euclid(d) != 0)) as i64
@@ -95,7 +107,11 @@ impl SegmentTimeline {
             starts.push(at);
         }
         starts.push(total);
-        SegmentTimeline { grid, starts, open_ended: false }
+        SegmentTimeline {
+            grid,
+            starts,
+            open_ended: false,
+        }
     }
 
     /// A timeline for a source whose end is not known; its segments come into being as they are
@@ -103,7 +119,10 @@ impl SegmentTimeline {
     pub fn open_ended(grid: Grid, segment_seconds: f64) -> Self {
         let total = grid.units_in(OPEN_ENDED_SECONDS);
         let fixed = Self::fixed(grid, total, segment_seconds, &[]);
-        SegmentTimeline { open_ended: true, ..fixed }
+        SegmentTimeline {
+            open_ended: true,
+            ..fixed
+        }
     }
 
     /// Cuts only at `keyframes` (sorted units, the first one is the start), for streams that are
@@ -126,7 +145,11 @@ impl SegmentTimeline {
             }
         }
         starts.push(total);
-        Some(SegmentTimeline { grid, starts, open_ended: false })
+        Some(SegmentTimeline {
+            grid,
+            starts,
+            open_ended: false,
+        })
     }
 
     pub fn grid(&self) -> Grid {
@@ -184,7 +207,18 @@ impl SegmentTimeline {
         let end = end.max(self.starts[0] + 1);
         let mut starts: Vec<i64> = self.starts.iter().copied().filter(|s| *s < end).collect();
         starts.push(end);
-        SegmentTimeline { grid: self.grid, starts, open_ended: false }
+        SegmentTimeline {
+            grid: self.grid,
+            starts,
+            open_ended: false,
+        }
+    }
+
+    /// The same segments counted in another unit: `start` gives the first unit of a segment, and for
+    /// `len()` the end.
+    pub fn mapped(&self, grid: Grid, start: impl Fn(u32) -> i64) -> Self {
+        let starts = (0..=self.len()).map(start).collect();
+        SegmentTimeline { grid, starts, open_ended: self.open_ended }
     }
 
     /// Units at which key frames are forced in a run over `segments`, without its first unit.
@@ -196,7 +230,9 @@ impl SegmentTimeline {
 }
 
 fn wanted_seconds(index: usize, segment_seconds: f64) -> f64 {
-    BOOTSTRAP_SECONDS.get(index).map_or(segment_seconds, |s| s.min(segment_seconds))
+    BOOTSTRAP_SECONDS
+        .get(index)
+        .map_or(segment_seconds, |s| s.min(segment_seconds))
 }
 
 /// The element of `sorted` nearest to `target`, if it is at most `reach` away.
@@ -204,7 +240,9 @@ fn nearest_within(sorted: &[i64], target: i64, reach: i64) -> Option<i64> {
     let i = sorted.partition_point(|k| *k < target);
     let near = [i.checked_sub(1), Some(i)].into_iter().flatten();
     let candidates = near.filter_map(|i| sorted.get(i).copied());
-    candidates.min_by_key(|k| (k - target).abs()).filter(|k| (k - target).abs() <= reach)
+    candidates
+        .min_by_key(|k| (k - target).abs())
+        .filter(|k| (k - target).abs() <= reach)
 }
 
 /// Which audio frames belong to which segment of a video timeline: a frame belongs to the segment
@@ -216,7 +254,9 @@ pub struct AudioCuts {
 
 impl AudioCuts {
     pub fn new(sample_rate: u32, frame_samples: u32) -> Self {
-        AudioCuts { grid: Grid::audio_frames(sample_rate, frame_samples) }
+        AudioCuts {
+            grid: Grid::audio_frames(sample_rate, frame_samples),
+        }
     }
 
     /// First audio frame of `segment`; for `segment == len()` the number of frames in all.
@@ -235,7 +275,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn grid(i: usize) -> Grid {
-        let rates = [(24000, 1001), (25, 1), (30000, 1001), (30, 1), (60000, 1001), (10, 1)];
+        let rates = [
+            (24000, 1001),
+            (25, 1),
+            (30000, 1001),
+            (30, 1),
+            (60000, 1001),
+            (10, 1),
+        ];
         Grid::frames(FrameRate::new(rates[i].0, rates[i].1).unwrap())
     }
 
@@ -249,7 +296,10 @@ mod tests {
     #[test]
     fn cuts_move_to_key_frames_nearby() {
         let t = SegmentTimeline::fixed(grid(3), 600, 4.0, &[0, 36, 200, 260, 500]);
-        assert_eq!((t.start(1), t.start(2), t.start(3), t.start(4)), (36, 66, 126, 260));
+        assert_eq!(
+            (t.start(1), t.start(2), t.start(3), t.start(4)),
+            (36, 66, 126, 260)
+        );
     }
 
     #[test]

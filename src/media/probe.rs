@@ -146,12 +146,18 @@ impl SourceProbe {
 
     /// The video stream that is played: the default one, else the first with a known size.
     pub fn main_video(&self) -> Option<&VideoStream> {
-        self.video.iter().find(|v| v.default).or_else(|| self.video.first())
+        self.video
+            .iter()
+            .find(|v| v.default)
+            .or_else(|| self.video.first())
     }
 
     /// The audio stream that is played: the default one, else the first.
     pub fn main_audio(&self) -> Option<&AudioStream> {
-        self.audio.iter().find(|a| a.default).or_else(|| self.audio.first())
+        self.audio
+            .iter()
+            .find(|a| a.default)
+            .or_else(|| self.audio.first())
     }
 }
 
@@ -164,7 +170,10 @@ impl VideoStream {
         let width = ((width + den / 2) / den).clamp(1, 65_535) as u32;
         let height = self.coded.height;
         if self.rotation % 180 == 90 {
-            Resolution { width: height, height: width }
+            Resolution {
+                width: height,
+                height: width,
+            }
         } else {
             Resolution { width, height }
         }
@@ -247,13 +256,18 @@ struct RawSideData {
 impl RawStream {
     fn tag(&self, name: &str) -> Option<String> {
         let found = self.tags.iter().find(|(k, _)| k.eq_ignore_ascii_case(name));
-        found.map(|(_, v)| v.clone()).filter(|v| !v.is_empty() && v != "und")
+        found
+            .map(|(_, v)| v.clone())
+            .filter(|v| !v.is_empty() && v != "und")
     }
 
     /// Matroska keeps a stream's length in a tag, `HH:MM:SS.nnnnnnnnn`.
     fn stream_duration(&self) -> Option<MediaTime> {
         positive(seconds(self.duration.as_deref())).or_else(|| {
-            let tag = self.tags.iter().find(|(k, _)| k.to_ascii_uppercase().starts_with("DURATION"));
+            let tag = self
+                .tags
+                .iter()
+                .find(|(k, _)| k.to_ascii_uppercase().starts_with("DURATION"));
             let mut total = 0.0;
             for part in tag?.1.split(':') {
                 total = total * 60.0 + part.parse::<f64>().ok()?;
@@ -264,8 +278,15 @@ impl RawStream {
 
     fn into_video(self) -> Option<VideoStream> {
         let size = |v: i64| u32::try_from(v).ok().filter(|v| (1..=32_768).contains(v));
-        let coded = Resolution { width: size(self.width)?, height: size(self.height)? };
-        let rotation = self.side_data_list.iter().find_map(|s| s.rotation).unwrap_or(0.0);
+        let coded = Resolution {
+            width: size(self.width)?,
+            height: size(self.height)?,
+        };
+        let rotation = self
+            .side_data_list
+            .iter()
+            .find_map(|s| s.rotation)
+            .unwrap_or(0.0);
         // ffprobe counts counter-clockwise; a display matrix that is no multiple of 90 degrees is
         // taken to the nearest one, as players do.
         let turns = (-rotation / 90.0).round().rem_euclid(4.0) as u16;
@@ -362,7 +383,13 @@ fn aspect(text: &str) -> (u32, u32) {
 /// Bits per component, read from ffmpeg's pixel format name.
 fn bit_depth(pixel_format: &str) -> u8 {
     let name = pixel_format.trim_end_matches("le").trim_end_matches("be");
-    for (tail, depth) in [("p9", 9), ("p10", 10), ("p12", 12), ("p14", 14), ("p16", 16)] {
+    for (tail, depth) in [
+        ("p9", 9),
+        ("p10", 10),
+        ("p12", 12),
+        ("p14", 14),
+        ("p16", 16),
+    ] {
         if name.ends_with(tail) {
             return depth;
         }
@@ -397,9 +424,21 @@ mod tests {
         let p = SourceProbe::from_ffprobe(PHONE).unwrap();
         assert_eq!(p.video.len(), 1);
         let v = &p.video[0];
-        assert_eq!((v.rotation, v.display_size()), (90, Resolution { width: 1080, height: 1920 }));
+        assert_eq!(
+            (v.rotation, v.display_size()),
+            (
+                90,
+                Resolution {
+                    width: 1080,
+                    height: 1920
+                }
+            )
+        );
         assert_eq!(v.start_time, Some(MediaTime::from_micros(21_000)));
-        assert_eq!(p.audio[0].duration, Some(MediaTime::from_micros(10_400_000)));
+        assert_eq!(
+            p.audio[0].duration,
+            Some(MediaTime::from_micros(10_400_000))
+        );
         assert_eq!(p.audio[0].language, None);
     }
 
@@ -412,7 +451,12 @@ mod tests {
 
     #[test]
     fn depths_come_from_the_pixel_format() {
-        for (name, depth) in [("yuv420p", 8), ("yuv420p10le", 10), ("gbrp12be", 12), ("p010le", 10)] {
+        for (name, depth) in [
+            ("yuv420p", 8),
+            ("yuv420p10le", 10),
+            ("gbrp12be", 12),
+            ("p010le", 10),
+        ] {
             assert_eq!(bit_depth(name), depth, "{name}");
         }
     }

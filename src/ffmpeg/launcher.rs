@@ -1,0 +1,68 @@
+//! The thread that starts every child process.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use super::os;
+
+/// A child process could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("cannot start {program}")]
+    Io { program: String, source: io::Error },
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+struct Order {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+/// Starts child processes from one thread that lives as long as any of them: the kernel's
+/// parent-death signal is tied to the thread that called fork, and runtime threads may retire.
+///
+/// Cheap to clone. The thread ends when the last clone is dropped; every supervisor of a child
+/// holds one.
+#[derive(Clone)]
+pub struct Launcher {
+    orders: Arc<mpsc::Sender<Order>>,
+    tracker: TaskTracker,
+}
+
+impl Launcher {
+    /// Starts the thread. Supervisors of children run on `tracker`. Must be called on a tokio
+    /// runtime.
+    pub fn new(tracker: TaskTracker) -> io::Result<Launcher> {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        let runtime = Handle::current();
+        std::thread::Builder::new().name("ffmpeg-spawn".into()).spawn(move || {
+            let _guard = runtime.enter();
+            for Order { mut command, reply } in inbox {
+                // A reply that nobody takes drops the child, which kills it (kill_on_drop).
+                let _ = reply.send(command.spawn());
+            }
+        })?;
+        Ok(Launcher { orders: Arc::new(orders), tracker })
+    }
+
+    pub(super) fn tracker(&self) -> &TaskTracker {
+        &self.tracker
+    }
+
+    /// Starts `command` in its own process group.
+    pub(super) async fn start(&self, mut command: Command) -> Result<Child, SpawnError> {
+        command.kill_on_drop(true);
+        os::isolate(&mut command);
+        let program = command.as_std().get_program().to_string_lossy().into_owned();
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order { command, reply }).map_err(|_| SpawnError::Stopping)?;
+        let child = answer.await.map_err(|_| SpawnError::Stopping)?;
+        child.map_err(|source| SpawnError::Io { program, source })
+    }
+}

@@ -1,0 +1,77 @@
+//! ffmpeg's words: the last lines it wrote, and what a user may be told of them.
+
+use std::collections::VecDeque;
+
+/// Lines kept for the report of an exit.
+const LINES: usize = 40;
+/// Longest line kept, bytes.
+const LINE_BYTES: usize = 400;
+
+/// The last lines of a process's standard error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogTail {
+    lines: VecDeque<String>,
+}
+
+impl LogTail {
+    pub fn push(&mut self, line: &str) {
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        let mut end = line.len().min(LINE_BYTES);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.lines.push_back(line[..end].to_owned());
+    }
+
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// One short sentence part for a user: the first line that ffmpeg marked as an error, without
+    /// its tags and without `secrets` (the source's full URL or path). `None` when it marked none.
+    pub fn reason(&self, secrets: &[&str]) -> Option<String> {
+        let marked = |l: &&str| l.contains("[error]") || l.contains("[fatal]");
+        let line = self.lines().find(marked)?;
+        let mut text = line;
+        while let Some(rest) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
+            text = rest.1.trim_start();
+        }
+        let mut text = text.to_owned();
+        for secret in secrets.iter().filter(|s| !s.is_empty()) {
+            text = text.replace(secret, "the source");
+        }
+        let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+        (!text.trim().is_empty()).then(|| text.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_free_of_tags_and_paths() {
+        let mut log = LogTail::default();
+        log.push("[info] Input #0");
+        log.push("[mov,mp4 @ 0x55] [error] moov atom not found");
+        log.push("[error] file:/srv/films/a.mp4: Invalid data found when processing input");
+        assert_eq!(log.reason(&[]).as_deref(), Some("moov atom not found"));
+        let mut log = LogTail::default();
+        log.push("[error] file:/srv/films/a.mp4: Invalid data found when processing input");
+        let reason = log.reason(&["file:/srv/films/a.mp4"]);
+        assert_eq!(reason.as_deref(), Some("the source: Invalid data found when processing input"));
+        assert_eq!(LogTail::default().reason(&[]), None);
+    }
+
+    #[test]
+    fn long_logs_stay_small() {
+        let mut log = LogTail::default();
+        for _ in 0..1000 {
+            log.push(&"é".repeat(10_000));
+        }
+        assert_eq!(log.lines().count(), LINES);
+        assert!(log.lines().all(|l| l.len() <= LINE_BYTES));
+    }
+}

@@ -1,0 +1,16 @@
+//! The only module that starts processes: finding ffmpeg, running it, probing with ffprobe.
+
+mod command;
+mod launcher;
+mod log;
+mod os;
+mod probe;
+mod process;
+mod toolchain;
+
+pub use command::encoder_command;
+pub use launcher::{Launcher, SpawnError};
+pub use log::LogTail;
+pub use probe::{ProbeError, probe_source, scan_duration};
+pub use process::{ExitReport, Process, ProgressReport};
+pub use toolchain::{ToolSettings, Toolchain, ToolchainError};

@@ -1,0 +1,50 @@
+//! What differs between operating systems: process groups and the parent-death signal.
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::Command;
+
+/// Puts the child into its own process group, and on Linux has the kernel kill it when the thread
+/// that started it ends, so that a gateway killed by SIGKILL leaves no encoder behind.
+///
+/// The signal belongs to the *thread*: commands must be spawned by one that lives as long as the
+/// gateway (see `launcher`).
+pub(super) fn isolate(command: &mut Command) {
+    command.process_group(0);
+    #[cfg(target_os = "linux")]
+    {
+        let parent = nix::unistd::getpid();
+        let die_with_parent = move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // The parent may have died before the call took effect.
+            if nix::unistd::getppid() != parent {
+                return Err(std::io::Error::other("the gateway has ended"));
+            }
+            Ok(())
+        };
+        #[expect(unsafe_code, reason = "pre_exec is unsafe; both calls are async-signal-safe")]
+        unsafe {
+            command.pre_exec(die_with_parent);
+        }
+    }
+}
+
+/// Asks the group led by `pid` to end.
+pub(super) fn terminate(pid: u32) {
+    signal(pid, Signal::SIGTERM);
+}
+
+/// Ends the group led by `pid`.
+pub(super) fn kill(pid: u32) {
+    signal(pid, Signal::SIGKILL);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let Ok(pid) = i32::try_from(pid) else { return };
+    // ESRCH: the group has ended by itself, which is what was wanted.
+    if let Err(error) = killpg(Pid::from_raw(pid), signal)
+        && error != nix::errno::Errno::ESRCH
+    {
+        tracing::warn!(ffmpeg.pid = pid, %error, "cannot signal a process group");
+    }
+}

@@ -1,0 +1,103 @@
+//! Asking ffprobe what a source is.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use crate::base::MediaTime;
+use crate::media::{ParseProbeError, SourceProbe};
+use crate::source::InputOptions;
+
+use super::command::apply_environment;
+use super::launcher::{Launcher, SpawnError};
+use super::process::{ExitReport, Process};
+use super::toolchain::Toolchain;
+
+/// A source could not be probed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("the source did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    #[error("the source is not media that can be read: {0}")]
+    NotMedia(String),
+    #[error("the source describes itself at absurd length")]
+    TooLong,
+    #[error(transparent)]
+    Unreadable(#[from] ParseProbeError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+}
+
+/// Longest description that is read: thousands of streams with tags.
+const MAX_JSON_BYTES: u64 = 8 << 20;
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Runs ffprobe on `input`; gives up after `limit`. Cancel-safe: dropping it ends ffprobe.
+pub async fn probe_source(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    limit: Duration,
+) -> Result<SourceProbe, ProbeError> {
+    let args = ["-show_format", "-show_streams", "-of", "json"];
+    let (json, exit) = run(tools, launcher, input, &args, limit).await?;
+    if !exit.success() {
+        let url = input.url.to_string_lossy();
+        let secrets = [url.as_ref(), url.trim_start_matches("file:")];
+        let reason = exit.log.reason(&secrets);
+        let reason = reason.unwrap_or_else(|| "ffprobe does not understand it".into());
+        return Err(ProbeError::NotMedia(reason));
+    }
+    Ok(SourceProbe::from_ffprobe(&String::from_utf8_lossy(&json))?)
+}
+
+/// Finds the end of a source whose header does not say its length, by reading its packets to the
+/// end; `None` when that takes longer than `limit`.
+pub async fn scan_duration(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    limit: Duration,
+) -> Option<MediaTime> {
+    let args = ["-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0"];
+    let (csv, exit) = run(tools, launcher, input, &args, limit).await.ok()?;
+    if !exit.success() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&csv);
+    let ends = text.lines().filter_map(|line| {
+        let mut fields = line.split(',').map(|f| f.trim().parse::<f64>());
+        let pts = fields.next()?.ok()?;
+        Some(pts + fields.next().and_then(Result::ok).unwrap_or(0.0))
+    });
+    ends.reduce(f64::max).map(MediaTime::from_secs_f64)
+}
+
+async fn run(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    args: &[&str],
+    limit: Duration,
+) -> Result<(Vec<u8>, ExitReport), ProbeError> {
+    #[expect(clippy::disallowed_methods, reason = "this module is where processes start")]
+    let mut command = Command::new(&tools.ffprobe);
+    command.args(["-hide_banner", "-loglevel", "level+error"]);
+    command.args(&input.args).args(args).arg("-i").arg(&input.url);
+    apply_environment(&mut command, input);
+    let work = async {
+        let mut process = Process::spawn(launcher, command, GRACE).await?;
+        let text = read_limited(&mut process.stdout).await.ok_or(ProbeError::TooLong)?;
+        let exit = process.wait().await;
+        Ok((text, exit))
+    };
+    tokio::time::timeout(limit, work).await.map_err(|_| ProbeError::Timeout(limit))?
+}
+
+/// All of `from`, or `None` when it is longer than any honest description.
+async fn read_limited(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    from.take(MAX_JSON_BYTES + 1).read_to_end(&mut out).await.ok()?;
+    (out.len() as u64 <= MAX_JSON_BYTES).then_some(out)
+}

@@ -1,0 +1,176 @@
+//! One running ffmpeg: its output, its progress, its end.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use ffmpeg_sidecar::log_parser::try_parse_progress;
+use futures_util::StreamExt;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio_util::codec::{AnyDelimiterCodec, FramedRead};
+use tokio_util::sync::CancellationToken;
+
+use super::launcher::{Launcher, SpawnError};
+use super::log::LogTail;
+use super::os;
+
+/// Statistics as ffmpeg last printed them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ProgressReport {
+    pub frame: u64,
+    pub frames_per_second: f32,
+    /// Media time per wall time since the process began.
+    pub speed: f32,
+    /// Lines seen; grows while the process works.
+    pub reports: u64,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitReport {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    /// Whether the gateway asked it to end.
+    pub stopped: bool,
+    pub log: LogTail,
+}
+
+impl ExitReport {
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// A child in its own process group. Dropping it ends the group in two stages (SIGTERM, then
+/// SIGKILL after the grace); a task on the tracker waits for the end and reaps it.
+pub struct Process {
+    /// Media. The reader must keep reading or drop it: a full pipe stops the encoder, which is how
+    /// heads are paused.
+    pub stdout: ChildStdout,
+    pub progress: watch::Receiver<ProgressReport>,
+    exit: watch::Receiver<Option<ExitReport>>,
+    stop: CancellationToken,
+    pid: u32,
+}
+
+impl Process {
+    /// Starts `command`, whose standard output and error must be piped. `grace` is the time between
+    /// the request to end and the end.
+    pub async fn spawn(
+        launcher: &Launcher,
+        command: Command,
+        grace: Duration,
+    ) -> Result<Process, SpawnError> {
+        let mut child = launcher.start(command).await?;
+        let (Some(stdout), Some(stderr), Some(pid)) =
+            (child.stdout.take(), child.stderr.take(), child.id())
+        else {
+            return Err(SpawnError::Stopping);
+        };
+        let stop = CancellationToken::new();
+        let (progress_in, progress) = watch::channel(ProgressReport::default());
+        let (exit_in, exit) = watch::channel(None);
+        let supervisor = Supervisor { child, pid, stop: stop.clone(), grace };
+        let keep_thread = launcher.clone();
+        launcher.tracker().spawn(async move {
+            let report = supervisor.run(stderr, progress_in).await;
+            // The receiver may be gone; the report is then of no interest.
+            let _ = exit_in.send(Some(report));
+            drop(keep_thread);
+        });
+        Ok(Process { stdout, progress, exit, stop, pid })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Asks the group to end; [`Process::wait`] tells when it has. Idempotent.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the end. Cancel-safe; does not end the process.
+    pub async fn wait(&mut self) -> ExitReport {
+        match self.exit.wait_for(Option::is_some).await.map(|r| r.clone()) {
+            Ok(Some(report)) => report,
+            // The supervisor always reports; without it the child is gone with the runtime.
+            _ => ExitReport { code: None, signal: None, stopped: true, log: LogTail::default() },
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Supervisor {
+    child: Child,
+    pid: u32,
+    stop: CancellationToken,
+    grace: Duration,
+}
+
+impl Supervisor {
+    async fn run(mut self, stderr: ChildStderr, progress: watch::Sender<ProgressReport>) -> ExitReport {
+        let mut log = LogTail::default();
+        let drain = drain(stderr, &mut log, progress);
+        let ending = end(&mut self.child, self.pid, &self.stop, self.grace);
+        let (status, ()) = tokio::join!(ending, drain);
+        let (code, signal) = match status {
+            Ok(s) => (s.code(), s.signal()),
+            Err(error) => {
+                tracing::error!(ffmpeg.pid = self.pid, %error, "cannot wait for a child process");
+                (None, None)
+            }
+        };
+        ExitReport { code, signal, stopped: self.stop.is_cancelled(), log }
+    }
+}
+
+/// Waits for the child, ending it when asked to.
+async fn end(
+    child: &mut Child,
+    pid: u32,
+    stop: &CancellationToken,
+    grace: Duration,
+) -> std::io::Result<std::process::ExitStatus> {
+    tokio::select! {
+        status = child.wait() => return status,
+        () = stop.cancelled() => {}
+    }
+    os::terminate(pid);
+    if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
+        return status;
+    }
+    os::kill(pid);
+    child.wait().await
+}
+
+/// Reads standard error to its end: statistics go to `progress`, everything else to `log`.
+async fn drain(stderr: ChildStderr, log: &mut LogTail, progress: watch::Sender<ProgressReport>) {
+    // ffmpeg ends statistics with a carriage return and messages with a line feed.
+    let codec = AnyDelimiterCodec::new_with_max_length(b"\r\n".to_vec(), b"\n".to_vec(), 8192);
+    let mut lines = FramedRead::new(stderr, codec);
+    let mut reports = 0;
+    while let Some(line) = lines.next().await {
+        // Over-long lines are skipped by the codec; other errors end the stream.
+        let Ok(line) = line else { continue };
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim();
+        if let Some(p) = try_parse_progress(text) {
+            reports += 1;
+            progress.send_replace(ProgressReport {
+                frame: u64::from(p.frame),
+                frames_per_second: p.fps,
+                speed: p.speed,
+                reports,
+            });
+        } else if !text.is_empty() {
+            log.push(text);
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! The ffmpeg arguments of one encoder run.
+//!
+//! A run delivers one track as fragmented MP4 on its standard output, from one exact unit of the
+//! timeline to another. The recipes are those whose joins were measured to be exact.
+
+use crate::base::MediaTime;
+
+use super::audio::{AAC_FRAME_SAMPLES, AudioEncode, AudioPlan};
+use super::stream::{COPY_TIMESCALE, StreamPlan};
+use super::video::{VideoCodec, VideoEncode, VideoPlan};
+
+/// Arguments of ffmpeg, apart from what names and opens the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Before `-i`: seeking.
+    pub input: Vec<String>,
+    /// After `-i`: mapping, filters, encoder, muxer.
+    pub output: Vec<String>,
+}
+
+/// How far before the wanted unit the source is opened. Deeper steps are taken when a run came up
+/// with its first picture too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preroll {
+    /// As the container's index promises.
+    Near,
+    /// Twelve seconds: longer than most distances of key frames.
+    Far,
+    /// One minute.
+    VeryFar,
+    /// Everything is read; what is missing at the start is filled.
+    FromStart,
+}
+
+impl Preroll {
+    /// The next deeper step.
+    pub fn deeper(self) -> Option<Preroll> {
+        match self {
+            Preroll::Near => Some(Preroll::Far),
+            Preroll::Far => Some(Preroll::VeryFar),
+            Preroll::VeryFar => Some(Preroll::FromStart),
+            Preroll::FromStart => None,
+        }
+    }
+}
+
+/// What follows when the source ends before the timeline does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// Up to [`PAD_SECONDS`] of still picture or silence: streams of one file rarely end together.
+    Short,
+    /// As much as the timeline needs: the track is known to end at this unit, which is before the
+    /// timeline's end. Runs beyond it open the source just before it.
+    After(i64),
+}
+
+/// Seconds that are filled without asking; an end earlier than that is looked into.
+pub const PAD_SECONDS: i64 = 2;
+
+/// A run of the video encoder, in timeline units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoRun {
+    pub from: i64,
+    pub until: i64,
+    pub preroll: Preroll,
+    pub padding: Padding,
+}
+
+/// A run of the audio encoder, in audio frames of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioRun {
+    pub from: i64,
+    pub until: i64,
+    pub preroll: Preroll,
+    pub padding: Padding,
+}
+
+/// Output frames made before the first one that is used: the first carries the encoder's delay, the
+/// others let its transform and psychoacoustic state settle. A multiple of three, so that every
+/// whole ratio of sample rates starts in phase.
+const AUDIO_LEAD_FRAMES: i64 = 6;
+/// How much of a track's end is read to go on from it.
+const LAST_PART: MediaTime = MediaTime::from_micros(500_000);
+/// For demuxers that search by decoding time, ffmpeg moves the target of a seek back by 3/23 s.
+const SEEK_SLACK: MediaTime = MediaTime::from_micros(131_000);
+
+impl StreamPlan {
+    /// Arguments for a run of the video track; `None` without video.
+    pub fn video_run(&self, run: VideoRun) -> Option<Invocation> {
+        let video = self.video.as_ref()?;
+        let start = self.origin + self.timeline.grid().time_of(run.from);
+        let start = match run.padding {
+            Padding::After(end) => {
+                let last = self.origin + self.timeline.grid().time_of(end) - LAST_PART;
+                start.min(last)
+            }
+            Padding::Short => start,
+        };
+        Some(match &video.encode {
+            Some(encode) => self.video_encode(video, encode, run, start),
+            None => self.video_copy(video, run, start),
+        })
+    }
+
+    fn video_encode(
+        &self,
+        video: &VideoPlan,
+        encode: &VideoEncode,
+        run: VideoRun,
+        start: MediaTime,
+    ) -> Invocation {
+        let rate = video.rate;
+        let seek = self.video_seek(start, run.preroll, !encode.before_grid.is_empty());
+        let mut filters = encode.before_grid.clone();
+        filters.push(format!("setpts=PTS-({})/TB", self.origin));
+        // Only a run that reads everything may invent pictures before the first one it sees; in
+        // others a late first picture shows that the seek went too far.
+        let fill = if seek.is_none() { ":start_time=0" } else { "" };
+        filters.push(format!("fps={rate}{fill}"));
+        let pad = match run.padding {
+            Padding::Short => (PAD_SECONDS as f64 * rate.as_f64()).ceil() as i64,
+            Padding::After(_) => -1,
+        };
+        filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
+        filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
+        filters.extend(encode.after_cut.iter().cloned());
+        let mut output = mapping(video.stream);
+        output.extend(strings(&["-an", "-fps_mode", "passthrough", "-vf"]));
+        output.push(filters.join(","));
+        output.extend(self.encoder_options(video, encode));
+        let first = self.timeline.segment_of(run.from);
+        let last = self.timeline.segment_of(run.until - 1) + 1;
+        let cuts = self.timeline.cuts(first..last);
+        if self.timeline.is_open_ended() {
+            output.extend(strings(&[
+                "-force_key_frames",
+                &self.regular_cuts(run.from),
+            ]));
+        } else if !cuts.is_empty() {
+            // A quarter of a frame early: the encoder compares in its own, coarser clock.
+            let quarter_early = |cut: &i64| {
+                let quarter = rate.time_of(1).as_micros() / 4;
+                MediaTime::from_micros(rate.time_of(*cut).as_micros() - quarter).to_string()
+            };
+            output.push("-force_key_frames".into());
+            output.push(cuts.iter().map(quarter_early).collect::<Vec<_>>().join(","));
+        }
+        let timescale = video_timescale(video).to_string();
+        output.extend(strings(&["-video_track_timescale", &timescale]));
+        output.extend(fragments("frag_every_frame"));
+        Invocation {
+            input: input_seek(seek),
+            output,
+        }
+    }
+
+    /// Cuts of an open-ended timeline as an expression over the frame number: a list would have no
+    /// end. Runs over such sources start at the beginning.
+    fn regular_cuts(&self, from: i64) -> String {
+        let t = &self.timeline;
+        let (a, b, c) = (t.start(1) - from, t.start(2) - from, t.start(3) - from);
+        let step = t.units(3).max(1);
+        format!("expr:eq(n,{a})+eq(n,{b})+gte(n,{c})*eq(mod(n-{c},{step}),0)")
+    }
+
+    fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
+        let max = video.max_bitrate.bits_per_second();
+        let (max_rate, buffer) = (max.to_string(), (max * 2).to_string());
+        let mut out = strings(&["-c:v", encode.encoder]);
+        let quality = match video.codec {
+            VideoCodec::H264 => {
+                out.extend(strings(&["-preset", &encode.preset, "-profile:v", "high"]));
+                out.extend(strings(&[
+                    "-sc_threshold",
+                    "0",
+                    "-forced-idr",
+                    "1",
+                    "-g",
+                    "9999",
+                ]));
+                "23"
+            }
+            VideoCodec::Hevc => {
+                out.extend(strings(&[
+                    "-preset",
+                    "superfast",
+                    "-tag:v",
+                    "hvc1",
+                    "-forced-idr",
+                    "1",
+                ]));
+                let fixed = "log-level=error:scenecut=0:open-gop=0:keyint=9999:min-keyint=1";
+                out.extend(strings(&["-x265-params", fixed]));
+                "26"
+            }
+            VideoCodec::Vp9 => {
+                out.extend(strings(&[
+                    "-deadline",
+                    "realtime",
+                    "-cpu-used",
+                    "8",
+                    "-row-mt",
+                    "1",
+                ]));
+                out.extend(strings(&[
+                    "-lag-in-frames",
+                    "0",
+                    "-auto-alt-ref",
+                    "0",
+                    "-g",
+                    "9999",
+                ]));
+                "33"
+            }
+            VideoCodec::Av1 => {
+                let gop = self
+                    .timeline
+                    .units(self.timeline.len().saturating_sub(2))
+                    .to_string();
+                out.extend(strings(&["-preset", "10", "-g", &gop]));
+                "35"
+            }
+        };
+        match (encode.target_bitrate, video.codec) {
+            (Some(target), _) => {
+                let target = target.bits_per_second().to_string();
+                out.extend(strings(&["-b:v", &target]));
+            }
+            // SVT-AV1 takes a cap only together with its own rate control.
+            (None, VideoCodec::Av1) => {
+                out.extend(strings(&["-crf", quality]));
+                return out;
+            }
+            (None, VideoCodec::Vp9) => {
+                out.extend(strings(&["-crf", quality, "-b:v", &max_rate]));
+                return out;
+            }
+            (None, _) => out.extend(strings(&["-crf", quality])),
+        }
+        out.extend(strings(&["-maxrate", &max_rate, "-bufsize", &buffer]));
+        out
+    }
+
+    fn video_copy(&self, video: &VideoPlan, run: VideoRun, start: MediaTime) -> Invocation {
+        let seek = match run.preroll {
+            Preroll::FromStart => None,
+            _ => self.video_seek(start, run.preroll, false),
+        };
+        let mut output = mapping(video.stream);
+        output.extend(strings(&["-an", "-c:v", "copy"]));
+        if video.codec == VideoCodec::Hevc {
+            output.extend(strings(&["-tag:v", "hvc1"]));
+        }
+        output.extend(self.output_shift());
+        output.extend(strings(&[
+            "-video_track_timescale",
+            &COPY_TIMESCALE.to_string(),
+        ]));
+        output.extend(fragments("frag_every_frame"));
+        Invocation {
+            input: input_seek(seek),
+            output,
+        }
+    }
+
+    /// Arguments for a run of the audio track; `None` without audio.
+    pub fn audio_run(&self, run: AudioRun) -> Option<Invocation> {
+        let audio = self.audio.as_ref()?;
+        Some(match &audio.encode {
+            Some(encode) => self.audio_encode(audio, encode, run),
+            None => self.audio_copy(audio, run),
+        })
+    }
+
+    fn audio_encode(&self, audio: &AudioPlan, encode: &AudioEncode, run: AudioRun) -> Invocation {
+        let frame = i64::from(AAC_FRAME_SAMPLES);
+        let from = audio_lead(run.from);
+        let (first, last) = (from * frame, run.until * frame);
+        let start = self.origin + MediaTime::from_ticks(first, audio.sample_rate);
+        let start = match run.padding {
+            Padding::After(end) => start.min(
+                self.origin + MediaTime::from_ticks(end * frame, audio.sample_rate) - LAST_PART,
+            ),
+            Padding::Short => start,
+        };
+        let seek = self.audio_seek(start, run.preroll);
+        let zero = self.origin.to_ticks(encode.source_rate);
+        let clock = match encode.snap {
+            Some(s) => format!(
+                "asetpts='st(0,round((PTS-({o}))/{f})*{f}+({o}));\
+                 if(lte(abs(PTS-ld(0)),{t}),ld(0),PTS)-({zero})'",
+                o = s.offset,
+                f = s.frame,
+                t = s.tolerance
+            ),
+            None => format!("asetpts='PTS-({zero})'"),
+        };
+        // Gaps of the source become silence; small deviations are left alone, because stretching
+        // would depend on where the run began.
+        let mut resample = format!(
+            "aresample={}:async=1:min_comp=0.000001:min_hard_comp=0.03",
+            audio.sample_rate
+        );
+        if seek.is_none() || run.preroll == Preroll::VeryFar {
+            let known = if seek.is_none() { 0 } else { first };
+            resample.push_str(&format!(":first_pts={known}"));
+        }
+        let pad = match run.padding {
+            Padding::Short => format!("apad=pad_dur={PAD_SECONDS}"),
+            Padding::After(_) => "apad".to_owned(),
+        };
+        let cut = format!("atrim=start_pts={first}:end_pts={last}");
+        let mut output = mapping(audio.stream);
+        output.extend(strings(&[
+            "-vn",
+            "-af",
+            &[clock, resample, pad, cut].join(","),
+        ]));
+        let channels = audio.channels.to_string();
+        let bitrate = audio.bitrate.bits_per_second().to_string();
+        output.extend(strings(&[
+            "-c:a", "aac", "-ac", &channels, "-b:a", &bitrate,
+        ]));
+        output.extend(fragments("empty_moov"));
+        let at = output.len() - 1;
+        output.splice(at..at, strings(&["-frag_duration", "100000"]));
+        Invocation {
+            input: input_seek(seek),
+            output,
+        }
+    }
+
+    fn audio_copy(&self, audio: &AudioPlan, run: AudioRun) -> Invocation {
+        let frame = i64::from(AAC_FRAME_SAMPLES);
+        let start = self.origin + MediaTime::from_ticks(run.from * frame, audio.sample_rate);
+        let seek = self.audio_seek(start, run.preroll);
+        let mut output = mapping(audio.stream);
+        output.extend(strings(&["-vn", "-c:a", "copy", "-bsf:a", "aac_adtstoasc"]));
+        output.extend(self.output_shift());
+        output.extend(fragments("empty_moov"));
+        let at = output.len() - 1;
+        output.splice(at..at, strings(&["-frag_duration", "100000"]));
+        Invocation {
+            input: input_seek(seek),
+            output,
+        }
+    }
+
+    /// Moves a copied stream's timestamps to the timeline.
+    fn output_shift(&self) -> Vec<String> {
+        let shift = MediaTime::ZERO - self.origin;
+        strings(&["-output_ts_offset", &shift.to_string()])
+    }
+
+    /// Where to open the source for a first picture at `start`; `None` = at its beginning.
+    ///
+    /// `before` asks for a picture before the first one too, for filters that look back.
+    fn video_seek(&self, start: MediaTime, preroll: Preroll, before: bool) -> Option<MediaTime> {
+        let frame = MediaTime::from_micros(5_000);
+        let back = |us: i64| Some(start - MediaTime::from_micros(us));
+        let target = match preroll {
+            Preroll::Near if before => back(700_000),
+            Preroll::Near => {
+                let next = self.keyframes.partition_point(|k| *k <= start + frame);
+                let key = next.checked_sub(1).map(|i| self.keyframes[i]);
+                let ahead = self.keyframes.get(next);
+                match key {
+                    // Past the key frame, so that the moved-back target still finds it, but not
+                    // past the next one.
+                    Some(key) if ahead.is_none_or(|n| *n > key + SEEK_SLACK + SEEK_SLACK) => {
+                        Some(key + SEEK_SLACK)
+                    }
+                    _ if self.seeks_badly => back(3_000_000),
+                    _ => back(200_000),
+                }
+            }
+            Preroll::Far => back(12_000_000),
+            Preroll::VeryFar => back(60_000_000),
+            Preroll::FromStart => None,
+        };
+        target.filter(|t| *t > self.source_start + frame && start > self.origin_of_source())
+    }
+
+    fn audio_seek(&self, start: MediaTime, preroll: Preroll) -> Option<MediaTime> {
+        let back = match preroll {
+            Preroll::Near if self.seeks_badly => 3_000_000,
+            Preroll::Near => 200_000,
+            Preroll::Far => 12_000_000,
+            Preroll::VeryFar => 60_000_000,
+            Preroll::FromStart => return None,
+        };
+        let target = start - MediaTime::from_micros(back);
+        Some(target).filter(|t| *t > self.source_start)
+    }
+
+    /// The timeline's zero without `start_time`.
+    fn origin_of_source(&self) -> MediaTime {
+        self.origin - self.start_time
+    }
+}
+
+/// The first output frame that a run encodes so that `from` comes out right.
+fn audio_lead(from: i64) -> i64 {
+    let lead = from - AUDIO_LEAD_FRAMES;
+    if lead <= 0 { 0 } else { lead - lead % 3 }
+}
+
+/// Ticks per second of an encoded video track: a whole number of ticks per frame.
+pub fn video_timescale(video: &VideoPlan) -> u32 {
+    let num = video.rate.num();
+    if num >= 10_000 {
+        num
+    } else {
+        num * 10_000u32.div_ceil(num)
+    }
+}
+
+fn input_seek(seek: Option<MediaTime>) -> Vec<String> {
+    match seek {
+        Some(t) => strings(&[
+            "-seek_timestamp",
+            "1",
+            "-noaccurate_seek",
+            "-ss",
+            &t.to_string(),
+        ]),
+        None => Vec::new(),
+    }
+}
+
+fn mapping(stream: u32) -> Vec<String> {
+    let mut out = strings(&["-copyts", "-avoid_negative_ts", "disabled"]);
+    out.extend(strings(&[
+        "-map",
+        &format!("0:{stream}"),
+        "-map_metadata",
+        "-1",
+    ]));
+    out.extend(strings(&["-map_chapters", "-1", "-sn", "-dn"]));
+    out
+}
+
+fn fragments(when: &str) -> Vec<String> {
+    let flags = format!("{when}+empty_moov+default_base_moof+skip_trailer+frag_discont");
+    strings(&[
+        "-f",
+        "mp4",
+        "-use_editlist",
+        "0",
+        "-movflags",
+        &flags,
+        "pipe:1",
+    ])
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|s| (*s).to_owned()).collect()
+}

@@ -1,0 +1,328 @@
+//! What happens to the video stream.
+
+use serde::Serialize;
+
+use crate::base::{Bitrate, FrameRate, Resolution};
+use crate::hardware::Hardware;
+use crate::media::{FieldOrder, MaxResolution, StreamRequest, Transfer, VideoChoice, VideoStream};
+
+use super::color;
+use super::error::PlanError;
+use super::stream::PlanSettings;
+
+/// Codec of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VideoCodec {
+    H264,
+    Hevc,
+    Vp9,
+    Av1,
+}
+
+impl VideoCodec {
+    fn from_ffmpeg(name: &str) -> Option<Self> {
+        match name {
+            "h264" => Some(VideoCodec::H264),
+            "hevc" => Some(VideoCodec::Hevc),
+            "vp9" => Some(VideoCodec::Vp9),
+            "av1" => Some(VideoCodec::Av1),
+            _ => None,
+        }
+    }
+
+    fn software_encoder(self) -> (&'static str, &'static str) {
+        match self {
+            VideoCodec::H264 => ("libx264", "h264"),
+            VideoCodec::Hevc => ("libx265", "h265"),
+            VideoCodec::Vp9 => ("libvpx-vp9", "vp9"),
+            VideoCodec::Av1 => ("libsvtav1", "av1"),
+        }
+    }
+}
+
+/// The video track of a stream.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VideoPlan {
+    /// Stream index in the source.
+    pub stream: u32,
+    pub codec: VideoCodec,
+    /// Display size of the output.
+    pub size: Resolution,
+    /// Pictures per second of the output.
+    pub rate: FrameRate,
+    /// Upper bound of the rate, for VBV and for `BANDWIDTH`.
+    pub max_bitrate: Bitrate,
+    /// `None` copies the stream as it is.
+    pub encode: Option<VideoEncode>,
+}
+
+/// How pictures are made anew.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VideoEncode {
+    pub encoder: &'static str,
+    /// Filters before the frame grid: deinterlacing.
+    pub before_grid: Vec<String>,
+    /// Filters after the cut: scaling, tone mapping, pixel format.
+    pub after_cut: Vec<String>,
+    /// Fixed average rate; `None` = constant quality under `max_bitrate`.
+    pub target_bitrate: Option<Bitrate>,
+    pub preset: String,
+}
+
+/// Rates above this are halved: more pictures than screens show cost time and nothing else.
+const MAX_FPS: f64 = 61.0;
+/// Slide shows are raised to this rate, so that a segment has enough pictures to be cut.
+const MIN_FPS: f64 = 5.0;
+const STANDARD_RATES: [(u32, u32); 9] = [
+    (24_000, 1001),
+    (24, 1),
+    (25, 1),
+    (30_000, 1001),
+    (30, 1),
+    (50, 1),
+    (60_000, 1001),
+    (60, 1),
+    (15, 1),
+];
+
+/// The constant frame rate onto whose grid a source's pictures are put: its own rate when it has
+/// one, the nearest usual rate for variable ones.
+pub(super) fn output_rate(video: &VideoStream) -> FrameRate {
+    let usable = |r: &FrameRate| (0.05..=1000.0).contains(&r.as_f64());
+    let base = video.base_rate.filter(usable);
+    let average = video.average_rate.filter(usable);
+    let rate = match (base, average) {
+        (Some(b), Some(a)) if (b.as_f64() / a.as_f64() - 1.0).abs() <= 0.02 => Some(b),
+        (_, Some(a)) => Some(nearest_standard(a)),
+        (Some(b), None) if b.as_f64() <= 120.0 => Some(b),
+        _ => None,
+    };
+    let mut rate = rate.unwrap_or(RATE_25);
+    while rate.as_f64() > MAX_FPS {
+        rate = FrameRate::new(rate.num(), rate.den().saturating_mul(2)).unwrap_or(RATE_25);
+    }
+    while rate.as_f64() < MIN_FPS {
+        rate = FrameRate::new(rate.num().saturating_mul(2), rate.den()).unwrap_or(RATE_25);
+    }
+    simplified(rate)
+}
+
+const RATE_25: FrameRate = FrameRate::PAL;
+
+fn nearest_standard(rate: FrameRate) -> FrameRate {
+    let off = |(n, d): &(u32, u32)| (rate.as_f64() / (f64::from(*n) / f64::from(*d)) - 1.0).abs();
+    let best = STANDARD_RATES
+        .iter()
+        .min_by(|a, b| off(a).total_cmp(&off(b)));
+    match best {
+        Some(s) if off(s) <= 0.04 => FrameRate::new(s.0, s.1).unwrap_or(rate),
+        _ => rate,
+    }
+}
+
+/// Fractions such as 2997/100 or 500000/20833 stand for a usual rate; a track's timescale should
+/// stay small. Others are kept to three decimals.
+fn simplified(rate: FrameRate) -> FrameRate {
+    if rate.num() <= 120_000 && rate.den() <= 1001 {
+        return rate;
+    }
+    for (n, d) in STANDARD_RATES {
+        let standard = f64::from(n) / f64::from(d);
+        if (rate.as_f64() / standard - 1.0).abs() < 2e-5 {
+            return FrameRate::new(n, d).unwrap_or(rate);
+        }
+    }
+    FrameRate::new((rate.as_f64() * 1000.0).round() as u32, 1000).unwrap_or(rate)
+}
+
+/// The largest even size inside the asked box and the limit, of the picture's own shape; never
+/// larger than the picture.
+pub(super) fn output_size(
+    display: Resolution,
+    asked: MaxResolution,
+    limit: MaxResolution,
+) -> Resolution {
+    let (w, h) = (f64::from(display.width), f64::from(display.height));
+    let mut factor: f64 = 1.0;
+    for (long, short) in [asked.sides(), limit.sides()].into_iter().flatten() {
+        let (bw, bh) = if w >= h { (long, short) } else { (short, long) };
+        factor = factor.min(f64::from(bw) / w).min(f64::from(bh) / h);
+    }
+    let even = |v: f64, scaled: bool| {
+        let half = if scaled {
+            (v / 2.0).round()
+        } else {
+            (v / 2.0).floor()
+        };
+        (half as u32 * 2).max(2)
+    };
+    let scaled = factor < 1.0;
+    Resolution {
+        width: even(w * factor, scaled),
+        height: even(h * factor, scaled),
+    }
+}
+
+/// The original's table (contract 6.1), by the smaller side of the output.
+fn auto_bitrate(size: Resolution) -> Bitrate {
+    match size.width.min(size.height) {
+        0..=400 => Bitrate::kbit(800),
+        401..=576 => Bitrate::kbit(1500),
+        577..=800 => Bitrate::kbit(4000),
+        801..=1200 => Bitrate::kbit(8000),
+        1201..=1600 => Bitrate::kbit(12_000),
+        _ => Bitrate::kbit(20_000),
+    }
+}
+
+/// Decides about `video`. `copyable` says whether key frames are known, so that segments of the
+/// stream as it is can be cut.
+pub(super) fn plan_video(
+    video: &VideoStream,
+    copyable: bool,
+    request: &StreamRequest,
+    hardware: &Hardware,
+    settings: &PlanSettings,
+) -> Result<VideoPlan, PlanError> {
+    let output = &request.output;
+    let display = video.display_size();
+    let size = output_size(display, output.resolution, settings.max_resolution);
+    let known = VideoCodec::from_ffmpeg(&video.codec);
+    let wanted = match output.video {
+        VideoChoice::Copy => {
+            let codec = known.ok_or_else(|| PlanError::CannotCopyVideo {
+                codec: video.codec.clone(),
+            })?;
+            if !copyable {
+                return Err(PlanError::CopyNeedsIndex {
+                    reason: "the source has no index of key frames",
+                });
+            }
+            return Ok(copy(video, codec, settings));
+        }
+        VideoChoice::Auto if copyable && fits_any_player(video) && size == display => {
+            return Ok(copy(video, VideoCodec::H264, settings));
+        }
+        VideoChoice::Auto | VideoChoice::H264 => VideoCodec::H264,
+        VideoChoice::H265 => VideoCodec::Hevc,
+        VideoChoice::Vp9 => VideoCodec::Vp9,
+        VideoChoice::Av1 => VideoCodec::Av1,
+    };
+    let (encoder, name) = wanted.software_encoder();
+    if !hardware.has_encoder(encoder) {
+        return Err(PlanError::NoEncoder {
+            encoder,
+            wanted: name,
+        });
+    }
+    let max_bitrate = output
+        .bitrate
+        .unwrap_or_else(|| auto_bitrate(size))
+        .min(settings.max_bitrate);
+    let mut before_grid = Vec::new();
+    if video.field_order == FieldOrder::Interlaced {
+        // One picture per frame, so the frame grid stays the source's.
+        before_grid.push("bwdif=mode=send_frame:deint=all".to_owned());
+    }
+    let tone_map = output.tone_map && settings.tone_map;
+    Ok(VideoPlan {
+        stream: video.index,
+        codec: wanted,
+        size,
+        rate: output_rate(video),
+        max_bitrate,
+        encode: Some(VideoEncode {
+            encoder,
+            before_grid,
+            after_cut: color::scale_and_map(video, size, tone_map, hardware)?,
+            target_bitrate: output.bitrate.map(|b| b.min(settings.max_bitrate)),
+            preset: settings.video_preset.clone(),
+        }),
+    })
+}
+
+fn copy(video: &VideoStream, codec: VideoCodec, settings: &PlanSettings) -> VideoPlan {
+    let measured = video.bit_rate.map(|b| Bitrate(b + b / 2));
+    VideoPlan {
+        stream: video.index,
+        codec,
+        size: video.display_size(),
+        rate: output_rate(video),
+        max_bitrate: measured.unwrap_or(settings.max_bitrate),
+        encode: None,
+    }
+}
+
+/// What every browser decodes: 8-bit 4:2:0 H.264, progressive, upright, SDR.
+fn fits_any_player(video: &VideoStream) -> bool {
+    let profile = matches!(
+        video.profile.as_str(),
+        "Constrained Baseline" | "Baseline" | "Main" | "High" | "Progressive High"
+    );
+    video.codec == "h264"
+        && profile
+        && matches!(video.pixel_format.as_str(), "yuv420p" | "yuvj420p")
+        && video.field_order != FieldOrder::Interlaced
+        && video.rotation == 0
+        && video.color.transfer_kind() == Transfer::Sdr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn res(width: u32, height: u32) -> Resolution {
+        Resolution { width, height }
+    }
+
+    #[test]
+    fn sizes_follow_the_contract() {
+        use MaxResolution::*;
+        assert_eq!(output_size(res(1280, 720), R480, R4k), res(854, 480));
+        assert_eq!(output_size(res(1920, 1080), R720, R4k), res(1280, 720));
+        assert_eq!(output_size(res(1080, 1920), R720, R4k), res(720, 1280));
+        assert_eq!(output_size(res(640, 360), R1080, R4k), res(640, 360));
+        assert_eq!(output_size(res(319, 179), Original, R4k), res(318, 178));
+        assert_eq!(output_size(res(7680, 4320), Original, R4k), res(3840, 2160));
+        assert_eq!(output_size(res(1, 1), Original, R4k), res(2, 2));
+    }
+
+    #[test]
+    fn rates_are_the_sources_own() {
+        let video = |base: &str, average: &str| VideoStream {
+            base_rate: base.parse().ok(),
+            average_rate: average.parse().ok(),
+            ..crate::plan::stream::tests::video()
+        };
+        for (base, average, expected) in [
+            ("30000/1001", "30000/1001", "30000/1001"),
+            ("24000/1001", "24000/1001", "24000/1001"),
+            ("60000/1001", "60000/1001", "60000/1001"),
+            ("90000/1", "2987/100", "30000/1001"),
+            ("120/1", "120/1", "60/1"),
+            ("1000/1", "0/0", "25/1"),
+            ("2997/100", "2997/100", "2997/100"),
+            ("500000/20833", "500000/20833", "24000/1000"),
+            ("1/2", "1/2", "8/1"),
+        ] {
+            let expected: FrameRate = expected.parse().unwrap();
+            assert_eq!(
+                output_rate(&video(base, average)),
+                expected,
+                "{base} {average}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_are_even_and_never_larger(w in 2u32..9000, h in 2u32..9000, i in 0usize..7) {
+            let asked: MaxResolution = MaxResolution::NAMES[i].parse().unwrap();
+            let out = output_size(res(w, h), asked, MaxResolution::R4k);
+            prop_assert!(out.width % 2 == 0 && out.height % 2 == 0);
+            prop_assert!(out.width <= w.max(2) && out.height <= h.max(2));
+        }
+    }
+}

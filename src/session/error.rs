@@ -1,0 +1,45 @@
+//! Why a stream cannot be served.
+
+use crate::ffmpeg::{ProbeError, SpawnError};
+use crate::package::{CmafError, TsError};
+use crate::plan::PlanError;
+use crate::source::SourceError;
+
+/// What went wrong with a stream, in words for its user.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("Job not found")]
+    NoSuchJob,
+    #[error("Stream file not found")]
+    NoSuchFile,
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("the encoder failed: {0}")]
+    Encoder(String),
+    #[error("all encoders are busy; try again in a few seconds")]
+    Busy,
+    #[error("the segment was not made within {0} s")]
+    TooSlow(u64),
+    #[error("the stream was cancelled")]
+    Cancelled,
+    #[error("the encoder's output cannot be packaged: {0}")]
+    Package(String),
+}
+
+impl From<TsError> for SessionError {
+    fn from(e: TsError) -> Self {
+        SessionError::Package(e.to_string())
+    }
+}
+
+impl From<CmafError> for SessionError {
+    fn from(e: CmafError) -> Self {
+        SessionError::Package(e.to_string())
+    }
+}

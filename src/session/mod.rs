@@ -1,0 +1,21 @@
+//! Streams that are made while they are watched: encoder runs (heads) per track, the cache of
+//! segments, the jobs that clients know.
+
+mod cache;
+mod error;
+mod head;
+mod job;
+mod open;
+mod registry;
+mod segment;
+mod serve;
+mod stream;
+mod track;
+
+pub use cache::{CacheError, SegmentCache};
+pub use error::SessionError;
+pub use job::{Job, JobPhase, JobStatus};
+pub use open::ProbeCache;
+pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
+pub use serve::{Served, StreamFile};
+pub use stream::Stream;

@@ -1,0 +1,124 @@
+//! A segment of one track while it is made, and its readers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::package::Sample;
+
+use super::error::SessionError;
+
+#[derive(Debug, Default)]
+struct Inner {
+    samples: Vec<Sample>,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Progress {
+    samples: usize,
+    complete: bool,
+    failed: Option<String>,
+}
+
+/// Samples of one segment; grows until it is complete. Runs that break off leave it as it is, and
+/// the next run goes on behind the last sample.
+#[derive(Debug)]
+pub(super) struct GrowingSegment {
+    inner: Mutex<Inner>,
+    progress: watch::Sender<Progress>,
+}
+
+impl GrowingSegment {
+    pub(super) fn new() -> Arc<Self> {
+        let start = Progress { samples: 0, complete: false, failed: None };
+        Arc::new(GrowingSegment { inner: Mutex::default(), progress: watch::Sender::new(start) })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn append(&self, sample: Sample) {
+        let mut inner = self.lock();
+        inner.bytes += sample.data.len();
+        inner.samples.push(sample);
+        let samples = inner.samples.len();
+        drop(inner);
+        self.progress.send_modify(|p| p.samples = samples);
+    }
+
+    pub(super) fn complete(&self) {
+        self.progress.send_modify(|p| p.complete = true);
+    }
+
+    /// Tells readers that no more will come.
+    pub(super) fn fail(&self, reason: &str) {
+        self.progress.send_modify(|p| p.failed = Some(reason.to_owned()));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().samples.len()
+    }
+
+    pub(super) fn samples(&self) -> Vec<Sample> {
+        self.lock().samples.clone()
+    }
+
+    fn tail(&self, from: usize) -> Vec<Sample> {
+        self.lock().samples.get(from..).map(<[Sample]>::to_vec).unwrap_or_default()
+    }
+
+    pub(super) fn reader(self: &Arc<Self>) -> SegmentReader {
+        SegmentReader::Growing {
+            progress: self.progress.subscribe(),
+            segment: self.clone(),
+            read: 0,
+        }
+    }
+}
+
+/// Reads a segment's samples in decoding order, waiting for those that are still to come.
+#[derive(Debug)]
+pub(super) enum SegmentReader {
+    Whole(Option<Vec<Sample>>),
+    Growing {
+        segment: Arc<GrowingSegment>,
+        progress: watch::Receiver<Progress>,
+        read: usize,
+    },
+}
+
+impl SegmentReader {
+    /// Whether all samples are there now.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            SegmentReader::Whole(_) => true,
+            SegmentReader::Growing { progress, .. } => progress.borrow().complete,
+        }
+    }
+
+    /// The next samples, at least one; `None` at the end of the segment. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Sample>>, SessionError> {
+        match self {
+            SegmentReader::Whole(samples) => Ok(samples.take().filter(|s| !s.is_empty())),
+            SegmentReader::Growing { segment, progress, read } => {
+                let at = *read;
+                let more = |p: &Progress| p.samples > at || p.complete || p.failed.is_some();
+                let now = match progress.wait_for(more).await {
+                    Ok(now) => now.clone(),
+                    Err(_) => return Err(SessionError::Cancelled),
+                };
+                if now.samples > at {
+                    let samples = segment.tail(at);
+                    *read += samples.len();
+                    return Ok(Some(samples));
+                }
+                match now.failed {
+                    Some(reason) if !now.complete => Err(SessionError::Encoder(reason)),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! One track of a stream: its heads, the segments being made, the requests that wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::hls::{Action, HeadId, Scheduler, WaiterId};
+use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samples};
+use crate::plan::Preroll;
+
+use super::cache::SegmentKey;
+use super::error::SessionError;
+use super::head;
+use super::segment::{GrowingSegment, SegmentReader};
+use super::stream::StreamCore;
+
+/// Which stream of the source a track is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TrackKind {
+    Video,
+    Audio,
+}
+
+impl TrackKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            TrackKind::Video => "video",
+            TrackKind::Audio => "audio",
+        }
+    }
+}
+
+/// What heads learned about the source, so that the next one begins better.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Learned {
+    pub(super) preroll: Preroll,
+    /// Unit after the last one that the source has, when it ends before the timeline.
+    pub(super) source_end: Option<i64>,
+}
+
+struct State {
+    scheduler: Scheduler,
+    heads: HashMap<HeadId, CancellationToken>,
+    growing: HashMap<u32, Arc<GrowingSegment>>,
+    /// Complete segments that the disk did not take, oldest first.
+    unsaved: Vec<u32>,
+    given_up: HashMap<WaiterId, String>,
+    config: Option<Arc<TrackConfig>>,
+    /// Ticks between decoding and presentation time of a segment's first sample.
+    reorder: Option<i64>,
+    learned: Learned,
+    last_failure: Option<String>,
+    /// Heads that are not read from now.
+    paused: usize,
+    disk_error: Option<String>,
+    /// Most segments that were ready at one time.
+    most_ready: u32,
+}
+
+/// See the module.
+pub struct Track {
+    pub(super) kind: TrackKind,
+    pub(super) cuts: TrackCuts,
+    pub(super) core: Arc<StreamCore>,
+    state: Mutex<State>,
+    /// Told of every change that a head or a request may wait for.
+    pub(super) changed: Notify,
+    /// As many processes as heads are allowed: a new one starts when the old one is gone.
+    pub(super) permits: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Track {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Track").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Complete segments kept in memory while the disk takes none.
+const MAX_UNSAVED: usize = 6;
+
+/// How a track stands, for the status of its stream.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TrackView {
+    pub(super) ready: Vec<(u32, u32)>,
+    pub(super) most_ready: u32,
+    pub(super) heads: Vec<u32>,
+    pub(super) paused: bool,
+    pub(super) waiting: bool,
+    pub(super) speed: f64,
+    pub(super) last_failure: Option<String>,
+    pub(super) disk_error: Option<String>,
+}
+
+impl Track {
+    pub(super) fn new(
+        kind: TrackKind,
+        cuts: TrackCuts,
+        core: Arc<StreamCore>,
+        max_heads: usize,
+        source_end: Option<i64>,
+    ) -> Arc<Track> {
+        let timeline = cuts.timeline().clone();
+        let lengths = (0..timeline.len()).map(|i| (timeline.seconds(i) * 1000.0) as u32).collect();
+        let goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        Arc::new(Track {
+            kind,
+            cuts,
+            core,
+            state: Mutex::new(State {
+                scheduler: Scheduler::new(lengths, max_heads, goal_ms),
+                heads: HashMap::new(),
+                growing: HashMap::new(),
+                unsaved: Vec::new(),
+                given_up: HashMap::new(),
+                config: None,
+                reorder: None,
+                learned: Learned { preroll: Preroll::Near, source_end },
+                last_failure: None,
+                paused: 0,
+                disk_error: None,
+                most_ready: 0,
+            }),
+            changed: Notify::new(),
+            permits: Arc::new(Semaphore::new(max_heads)),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what the scheduler asks; called with the lock held, so that actions keep their order.
+    fn perform(self: &Arc<Self>, state: &mut State, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { head, segment, until } => {
+                    let cancel = self.core.cancel.child_token();
+                    state.heads.insert(head, cancel.clone());
+                    let order = head::Order { head, segment, until, cancel };
+                    let track = self.clone();
+                    self.core.context.tracker.spawn(head::run(track, order));
+                }
+                Action::Stop { head } => {
+                    if let Some(cancel) = state.heads.remove(&head) {
+                        cancel.cancel();
+                    }
+                }
+                Action::GiveUp { waiter } => {
+                    let reason = state.last_failure.clone();
+                    let reason = reason.unwrap_or_else(|| "no reason is known".to_owned());
+                    state.given_up.insert(waiter, reason);
+                }
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Starts a head at `segment` before anybody asks for it.
+    pub(super) fn prefetch(self: &Arc<Self>, segment: u32) {
+        let mut state = self.lock();
+        let actions = state.scheduler.prefetch(segment);
+        self.perform(&mut state, actions);
+    }
+
+    /// Ends all heads; segments stay.
+    pub(super) fn stop_heads(self: &Arc<Self>) -> bool {
+        let mut state = self.lock();
+        let actions = state.scheduler.stop_all();
+        let any = !actions.is_empty();
+        self.perform(&mut state, actions);
+        any
+    }
+
+    /// Ends all readers of unfinished segments: the stream is deleted.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        for growing in std::mem::take(&mut state.growing).into_values() {
+            growing.fail("the stream was cancelled");
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The cache dropped `segment`.
+    pub(super) fn evicted(&self, segment: u32) {
+        self.lock().scheduler.evicted(segment);
+    }
+
+    /// A reader of `segment` that delivers samples as they are made. Waits until the first ones can
+    /// be read. Cancel-safe: dropping the future or the reader takes the request back.
+    pub(super) async fn open(self: &Arc<Self>, segment: u32) -> Result<OpenSegment, SessionError> {
+        let mut guard = WaiterGuard { track: self.clone(), waiter: None };
+        if self.cuts.samples(segment) == Some(0) {
+            // A segment shorter than one audio frame may hold none.
+            return Ok(OpenSegment { reader: SegmentReader::Whole(None), _guard: guard });
+        }
+        let deadline = self.core.context.settings.segment_timeout;
+        let find = self.find(segment, &mut guard);
+        let reader = match tokio::time::timeout(deadline, find).await {
+            Ok(found) => found?,
+            Err(_) => return Err(self.too_slow(deadline)),
+        };
+        Ok(OpenSegment { reader, _guard: guard })
+    }
+
+    fn too_slow(&self, deadline: Duration) -> SessionError {
+        let state = self.lock();
+        if let Some(reason) = &state.last_failure {
+            return SessionError::Encoder(reason.clone());
+        }
+        if self.core.context.encoders.available_permits() == 0 {
+            return SessionError::Busy;
+        }
+        SessionError::TooSlow(deadline.as_secs())
+    }
+
+    async fn find(
+        self: &Arc<Self>,
+        segment: u32,
+        guard: &mut WaiterGuard,
+    ) -> Result<SegmentReader, SessionError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the state is looked at, so no change is missed.
+            changed.as_mut().enable();
+            if self.core.cancel.is_cancelled() {
+                return Err(SessionError::Cancelled);
+            }
+            match self.look(segment, guard)? {
+                Look::Growing(reader) => return Ok(reader),
+                Look::Stored => {
+                    if let Some(samples) = self.load(segment).await {
+                        return Ok(SegmentReader::Whole(Some(samples)));
+                    }
+                    self.evicted(segment);
+                }
+                Look::Wait => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = self.core.cancel.cancelled() => return Err(SessionError::Cancelled),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What can be done for a request of `segment` now.
+    fn look(self: &Arc<Self>, segment: u32, guard: &mut WaiterGuard) -> Result<Look, SessionError> {
+        let mut state = self.lock();
+        if let Some(id) = guard.waiter
+            && let Some(reason) = state.given_up.remove(&id)
+        {
+            guard.waiter = None;
+            return Err(SessionError::Encoder(reason));
+        }
+        if guard.waiter.is_none() {
+            let (waiter, actions) = state.scheduler.request(segment);
+            guard.waiter = waiter;
+            self.perform(&mut state, actions);
+        }
+        if let Some(growing) = state.growing.get(&segment)
+            && growing.len() > 0
+        {
+            return Ok(Look::Growing(growing.reader()));
+        }
+        if state.scheduler.is_ready(segment) {
+            // The head may have finished it while the request waited.
+            guard.waiter = None;
+            return Ok(Look::Stored);
+        }
+        Ok(Look::Wait)
+    }
+
+    async fn load(&self, segment: u32) -> Option<Vec<Sample>> {
+        let data = self.core.context.cache.get(&self.key(segment)).await?;
+        match decode_samples(data) {
+            Ok(samples) => Some(samples),
+            Err(error) => {
+                tracing::warn!(%error, "a cached segment is damaged and is made again");
+                None
+            }
+        }
+    }
+
+    fn key(&self, segment: u32) -> SegmentKey {
+        SegmentKey { stream: self.core.id, track: self.kind.name(), segment }
+    }
+
+    fn leave(self: &Arc<Self>, waiter: WaiterId) {
+        let mut state = self.lock();
+        state.given_up.remove(&waiter);
+        let actions = state.scheduler.leave(waiter);
+        self.perform(&mut state, actions);
+    }
+
+    /// Headers of the track, waiting for the first head that delivers them.
+    pub(super) async fn config(self: &Arc<Self>) -> Result<Arc<TrackConfig>, SessionError> {
+        if let Some(config) = self.lock().config.clone() {
+            return Ok(config);
+        }
+        // A head sends the headers before its first sample.
+        let _open = self.open(0).await?;
+        let config = self.lock().config.clone();
+        config.ok_or_else(|| SessionError::Encoder("it sent no headers".into()))
+    }
+
+    /// Headers and reorder delay, once a segment was opened.
+    pub(super) fn known(&self) -> Option<(Arc<TrackConfig>, i64)> {
+        let state = self.lock();
+        Some((state.config.clone()?, state.reorder.unwrap_or(0)))
+    }
+
+    pub(super) fn view(&self) -> TrackView {
+        let state = self.lock();
+        TrackView {
+            ready: state.scheduler.ready_ranges(),
+            most_ready: state.most_ready,
+            heads: state.scheduler.heads().map(|(_, next)| next).collect(),
+            paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
+            waiting: state.scheduler.has_waiters(),
+            speed: state.scheduler.speed(),
+            last_failure: state.last_failure.clone(),
+            disk_error: state.disk_error.clone(),
+        }
+    }
+}
+
+/// What heads do with a track.
+impl Track {
+    pub(super) fn learned(&self) -> Learned {
+        self.lock().learned
+    }
+
+    pub(super) fn learn(&self, change: impl FnOnce(&mut Learned)) {
+        change(&mut self.lock().learned);
+    }
+
+    /// Samples that are there of `segment`, on which a head goes on.
+    pub(super) fn partial(&self, segment: u32) -> usize {
+        self.lock().growing.get(&segment).map_or(0, |g| g.len())
+    }
+
+    /// Takes the headers of a run. `false` when an earlier run sent others: its segments would not
+    /// fit together with those that are there.
+    pub(super) fn accept_config(&self, config: TrackConfig) -> bool {
+        let mut state = self.lock();
+        match &state.config {
+            Some(known) => **known == config,
+            None => {
+                state.config = Some(Arc::new(config));
+                drop(state);
+                self.changed.notify_waiters();
+                true
+            }
+        }
+    }
+
+    /// Adds a sample to a segment; `false` when the head was stopped meanwhile.
+    pub(super) fn append(&self, head: HeadId, segment: u32, sample: Sample) -> bool {
+        let mut state = self.lock();
+        if !state.heads.contains_key(&head) {
+            return false;
+        }
+        if state.reorder.is_none() {
+            state.reorder = Some(sample.pts - sample.dts);
+        }
+        let fresh = !state.growing.contains_key(&segment);
+        let growing = state.growing.entry(segment).or_insert_with(GrowingSegment::new).clone();
+        growing.append(sample);
+        drop(state);
+        if fresh {
+            self.changed.notify_waiters();
+        }
+        true
+    }
+
+    /// A segment has all its samples; stores it. `false` when the head was stopped meanwhile.
+    pub(super) fn finished(self: &Arc<Self>, head: HeadId, segment: u32) -> bool {
+        let mut state = self.lock();
+        if !state.heads.contains_key(&head) {
+            return false;
+        }
+        let growing = state.growing.entry(segment).or_insert_with(GrowingSegment::new).clone();
+        growing.complete();
+        let actions = state.scheduler.finished(head, segment);
+        state.most_ready = state.most_ready.max(state.scheduler.ready_count());
+        state.last_failure = None;
+        let stays = !actions.contains(&Action::Stop { head });
+        self.perform(&mut state, actions);
+        drop(state);
+        let track = self.clone();
+        self.core.context.tracker.spawn(async move { track.store(segment, growing).await });
+        stays
+    }
+
+    async fn store(self: Arc<Self>, segment: u32, growing: Arc<GrowingSegment>) {
+        let data = encode_samples(&growing.samples());
+        let result = self.core.context.cache.put(self.key(segment), &self, data).await;
+        let mut state = self.lock();
+        match result {
+            Ok(()) => {
+                state.growing.remove(&segment);
+                state.disk_error = None;
+            }
+            Err(error) => {
+                if state.disk_error.is_none() {
+                    tracing::error!(%error, "cannot store a segment; it is kept in memory");
+                }
+                state.disk_error = Some(error.to_string());
+                state.unsaved.push(segment);
+                if state.unsaved.len() > MAX_UNSAVED {
+                    let oldest = state.unsaved.remove(0);
+                    state.growing.remove(&oldest);
+                    state.scheduler.evicted(oldest);
+                }
+            }
+        }
+    }
+
+    pub(super) fn should_pause(&self, head: HeadId) -> bool {
+        self.lock().scheduler.should_pause(head)
+    }
+
+    pub(super) fn count_paused(&self, paused: bool) {
+        let mut state = self.lock();
+        state.paused = if paused { state.paused + 1 } else { state.paused.saturating_sub(1) };
+    }
+
+    pub(super) fn observe_start(&self, latency: Duration) {
+        self.lock().scheduler.observe_start(latency.as_millis() as u32);
+    }
+
+    pub(super) fn observe_speed(&self, ratio: f64) {
+        self.lock().scheduler.observe_speed(ratio);
+    }
+
+    /// A head is gone; its process has ended. What it began and nobody reads is dropped.
+    pub(super) fn ended(self: &Arc<Self>, head: HeadId, segment: u32, failure: Option<String>) {
+        let mut state = self.lock();
+        state.heads.remove(&head);
+        if let Some(reason) = &failure {
+            state.last_failure = Some(reason.clone());
+        }
+        let actions = state.scheduler.ended(head, failure.is_some());
+        let given_up = actions.iter().any(|a| matches!(a, Action::GiveUp { .. }));
+        self.perform(&mut state, actions);
+        let owned = state.scheduler.heads().any(|(_, next)| next == segment);
+        let unread = |g: &Arc<GrowingSegment>| Arc::strong_count(g) == 1;
+        if !state.scheduler.is_ready(segment) && !owned {
+            if let Some(growing) = state.growing.get(&segment)
+                && (given_up || unread(growing))
+            {
+                growing.fail(failure.as_deref().unwrap_or("it was stopped"));
+                state.growing.remove(&segment);
+            }
+        }
+    }
+}
+
+enum Look {
+    Growing(SegmentReader),
+    Stored,
+    Wait,
+}
+
+/// A request for a segment; taken back when dropped.
+struct WaiterGuard {
+    track: Arc<Track>,
+    waiter: Option<WaiterId>,
+}
+
+impl Drop for WaiterGuard {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter {
+            self.track.leave(waiter);
+        }
+    }
+}
+
+/// An open segment: the reader, and the request that keeps its head alive.
+pub(super) struct OpenSegment {
+    reader: SegmentReader,
+    _guard: WaiterGuard,
+}
+
+impl OpenSegment {
+    pub(super) fn is_whole(&self) -> bool {
+        self.reader.is_whole()
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Sample>>, SessionError> {
+        self.reader.next().await
+    }
+}
