@@ -1,8 +1,10 @@
 //! What a source *is* and what a client can *want*: the vocabulary of the other layers. Pure.
 
+mod locator;
 mod probe;
 mod request;
 
+pub use locator::{LocalFile, SourceKind, SourceLocator};
 pub use probe::{
     AudioStream, ColorInfo, FieldOrder, ParseProbeError, SourceProbe, SubtitleStream, Transfer,
     VideoStream,

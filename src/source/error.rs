@@ -1,0 +1,92 @@
+//! Why a source is not read, in words for the client that named it.
+
+/// Why a source cannot be used. The texts name what the client wrote and never a path, an address
+/// or a setting's content of this server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error("the source is empty")]
+    Empty,
+    #[error("the source contains a NUL byte")]
+    Nul,
+    #[error("the source is longer than {limit_bytes} bytes")]
+    TooLong { limit_bytes: usize },
+    #[error(
+        "scheme '{0}' is not served; use http, https, rtmp, rtsp, srt or a file under sources.roots"
+    )]
+    UnsupportedScheme(String),
+    #[error("not a valid URL: {0}")]
+    BadUrl(String),
+    #[error("a file URL names no host; use file:///absolute/path")]
+    FileUrlWithHost,
+    #[error("local files are not served: sources.roots is empty")]
+    NoRoots,
+    /// The same for a file that is missing and one that lies outside the roots.
+    #[error("no such file under sources.roots")]
+    NoSuchFile,
+    #[error("not a regular file")]
+    NotAFile,
+    #[error("not a folder")]
+    NotAFolder,
+    #[error("the file cannot be read")]
+    Unreadable,
+    /// The host is on the deny list or not on the allow list.
+    #[error("host '{host}' is not allowed ({setting})")]
+    Refused { host: String, setting: &'static str },
+    #[error("the source was not found (HTTP status {0})")]
+    NotFound(u16),
+    #[error("the source answered with HTTP status {0}")]
+    HttpStatus(u16),
+    #[error("the source cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the source did not answer in time")]
+    Timeout,
+    #[error("the source redirects more than {0} times")]
+    TooManyRedirects(u8),
+    #[error("the source does not serve byte ranges")]
+    NoRanges,
+    #[error("the source changed or ended while it was read")]
+    Changed,
+    /// Live sources have no bytes at an offset.
+    #[error("the source is a live stream")]
+    Live,
+}
+
+/// The class of a [`SourceError`], for choosing an HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceErrorKind {
+    /// The text itself is wrong (400).
+    BadRequest,
+    /// The text is fine and this gateway does not read it (403).
+    Forbidden,
+    /// Nothing lies there (404).
+    NotFound,
+    /// The other server fails (502).
+    BadGateway,
+    /// The other server is too slow (504).
+    Timeout,
+}
+
+impl SourceError {
+    pub fn kind(&self) -> SourceErrorKind {
+        use SourceError as E;
+        match self {
+            E::Empty
+            | E::Nul
+            | E::TooLong { .. }
+            | E::UnsupportedScheme(_)
+            | E::BadUrl(_)
+            | E::FileUrlWithHost
+            | E::NotAFile
+            | E::NotAFolder
+            | E::Live => SourceErrorKind::BadRequest,
+            E::NoRoots | E::Unreadable | E::Refused { .. } => SourceErrorKind::Forbidden,
+            E::NoSuchFile | E::NotFound(_) => SourceErrorKind::NotFound,
+            E::HttpStatus(_)
+            | E::Unreachable(_)
+            | E::TooManyRedirects(_)
+            | E::NoRanges
+            | E::Changed => SourceErrorKind::BadGateway,
+            E::Timeout => SourceErrorKind::Timeout,
+        }
+    }
+}

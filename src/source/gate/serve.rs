@@ -1,0 +1,311 @@
+//! Connections of ffmpeg to the gate.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Uri};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::body::{CountedStream, RelayBody, RelayError};
+use super::report::SharedReport;
+use crate::source::error::SourceError;
+use crate::source::policy::SourcePolicy;
+
+/// How much is read from a socket at once; fewer, larger reads cost less.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What ffmpeg sends through a tunnel is short.
+const TUNNEL_REQUEST_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Headers that belong to one connection (RFC 9110 7.6.1) and those that only proxies read.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+type Reply = Response<UnsyncBoxBody<Bytes, RelayError>>;
+type Upstream = SendRequest<Empty<Bytes>>;
+
+pub(super) struct Context {
+    pub(super) policy: Arc<SourcePolicy>,
+    pub(super) origin_port: Option<u16>,
+    pub(super) report: Arc<SharedReport>,
+    pub(super) tracker: TaskTracker,
+    pub(super) cancel: CancellationToken,
+    /// How long a source may send nothing.
+    pub(super) patience: Duration,
+}
+
+/// Takes connections until the gate closes.
+pub(super) async fn accept(listener: TcpListener, context: Arc<Context>) {
+    loop {
+        let accepted = tokio::select! {
+            () = context.cancel.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                context.tracker.spawn(serve(stream, context.clone()));
+            }
+            // Out of descriptors: those waiting are served when some are free.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, context: Arc<Context>) {
+    // Failing to set this only costs time.
+    stream.set_nodelay(true).ok();
+    let cancel = context.cancel.clone();
+    // The connection to the host that the last request went to, for the next one.
+    let kept: Arc<Mutex<Option<(Authority, Upstream)>>> = Arc::default();
+    let service = hyper::service::service_fn(move |request| {
+        let (context, kept) = (context.clone(), kept.clone());
+        async move {
+            let reply = match request.method() {
+                &Method::CONNECT => tunnel(request, &context).await,
+                &Method::GET | &Method::HEAD => forward(request, &context, &kept).await,
+                _ => Ok(text(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "only GET, HEAD and CONNECT",
+                )),
+            };
+            Ok::<_, Infallible>(reply.unwrap_or_else(|error| {
+                context.report.failed(&error);
+                text(status_of(&error), &error.to_string())
+            }))
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        // A broken connection is ffmpeg's affair; what the source did is in the report.
+        _ = connection => {}
+    }
+}
+
+async fn forward(
+    request: Request<Incoming>,
+    context: &Context,
+    kept: &Mutex<Option<(Authority, Upstream)>>,
+) -> Result<Reply, SourceError> {
+    let (Some("http"), Some(authority)) = (request.uri().scheme_str(), request.uri().authority())
+    else {
+        return Ok(text(
+            StatusCode::BAD_REQUEST,
+            "this is a proxy for http URLs",
+        ));
+    };
+    let authority = authority.clone();
+    let reused = kept
+        .lock()
+        .await
+        .take()
+        .filter(|(to, up)| *to == authority && up.is_ready());
+    let again = match reused {
+        // The source may have closed it meanwhile; then the request goes out anew.
+        Some((_, mut upstream)) => {
+            match ask(&mut upstream, &request, &authority, context.patience).await {
+                Ok(answer) => Some((answer, upstream)),
+                Err(SourceError::Unreachable(_)) => None,
+                Err(other) => return Err(other),
+            }
+        }
+        None => None,
+    };
+    let (answer, upstream) = match again {
+        Some(answered) => answered,
+        None => {
+            let mut upstream = dial(&authority, context).await?;
+            (
+                ask(&mut upstream, &request, &authority, context.patience).await?,
+                upstream,
+            )
+        }
+    };
+    *kept.lock().await = Some((authority, upstream));
+    context.report.answered(Some(answer.status().as_u16()));
+    let (mut parts, body) = answer.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    parts.version = http::Version::HTTP_11;
+    let body = RelayBody::new(body, context.report.clone(), context.patience);
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+async fn ask(
+    upstream: &mut Upstream,
+    request: &Request<Incoming>,
+    authority: &Authority,
+    patience: Duration,
+) -> Result<Response<Incoming>, SourceError> {
+    let sent = upstream.send_request(outgoing(request, authority)?);
+    match tokio::time::timeout(patience, sent).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(e)) if e.is_parse() => Err(SourceError::Unreachable(format!(
+            "host '{}' does not speak http",
+            authority.host()
+        ))),
+        Ok(Err(_)) => Err(SourceError::Unreachable(format!(
+            "host '{}' closed the connection",
+            authority.host()
+        ))),
+        Err(_) => Err(SourceError::Timeout),
+    }
+}
+
+/// A new connection for `authority`, driven on the tracker.
+async fn dial(authority: &Authority, context: &Context) -> Result<Upstream, SourceError> {
+    let stream = connect(authority, 80, context).await?;
+    let (upstream, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .title_case_headers(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| SourceError::Unreachable("the connection broke".to_owned()))?;
+    let cancel = context.cancel.clone();
+    context.tracker.spawn(async move {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            // Its requests see the error.
+            _ = connection => {}
+        }
+    });
+    Ok(upstream)
+}
+
+async fn tunnel(request: Request<Incoming>, context: &Arc<Context>) -> Result<Reply, SourceError> {
+    let Some(authority) = request.uri().authority().cloned() else {
+        return Ok(text(StatusCode::BAD_REQUEST, "CONNECT takes host:port"));
+    };
+    let upstream = connect(&authority, 443, context).await?;
+    context.report.answered(None);
+    let inner = context.clone();
+    context.tracker.spawn(async move {
+        let relay = async {
+            // Fails only when ffmpeg hangs up first.
+            let Ok(upgraded) = hyper::upgrade::on(request).await else {
+                return;
+            };
+            let mut client = TokioIo::new(upgraded);
+            let mut upstream = CountedStream::new(upstream, inner.report.clone());
+            // Either side hanging up is how a tunnel ends.
+            tokio::io::copy_bidirectional_with_sizes(
+                &mut client,
+                &mut upstream,
+                TUNNEL_REQUEST_BUFFER_BYTES,
+                BUFFER_BYTES,
+            )
+            .await
+            .ok();
+        };
+        tokio::select! {
+            () = inner.cancel.cancelled() => {}
+            () = relay => {}
+        }
+    });
+    Ok(Response::new(empty()))
+}
+
+async fn connect(
+    authority: &Authority,
+    default_port: u16,
+    context: &Context,
+) -> Result<TcpStream, SourceError> {
+    let port = authority.port_u16().unwrap_or(default_port);
+    if port < 1024 && !matches!(port, 80 | 443) && context.origin_port != Some(port) {
+        return Err(SourceError::Refused {
+            host: format!("{}:{port}", authority.host()),
+            setting: "port below 1024",
+        });
+    }
+    context.policy.connect(authority.host(), port).await
+}
+
+/// The request as the source gets it: origin form, with its own headers only.
+fn outgoing(
+    request: &Request<Incoming>,
+    authority: &Authority,
+) -> Result<Request<Empty<Bytes>>, SourceError> {
+    let bad = || SourceError::BadUrl("the source named a URL that cannot be requested".to_owned());
+    let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    let mut headers = request.headers().clone();
+    remove_hop_by_hop(&mut headers);
+    headers.remove(header::CONTENT_LENGTH);
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let host = HeaderValue::from_str(host).map_err(|_| bad())?;
+    headers.insert(header::HOST, host);
+    let mut out = Request::new(Empty::new());
+    *out.method_mut() = request.method().clone();
+    *out.uri_mut() = path.parse::<Uri>().map_err(|_| bad())?;
+    *out.headers_mut() = headers;
+    Ok(out)
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in &named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn status_of(error: &SourceError) -> StatusCode {
+    use crate::source::SourceErrorKind as K;
+    match error.kind() {
+        K::BadRequest => StatusCode::BAD_REQUEST,
+        K::Forbidden => StatusCode::FORBIDDEN,
+        K::NotFound => StatusCode::NOT_FOUND,
+        K::BadGateway => StatusCode::BAD_GATEWAY,
+        K::Timeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+fn text(status: StatusCode, words: &str) -> Reply {
+    let body = Full::new(Bytes::from(format!("{words}\n")));
+    let mut reply = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    // hyper would otherwise keep a connection whose CONNECT was refused.
+    reply
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+fn empty() -> UnsyncBoxBody<Bytes, RelayError> {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
