@@ -8,6 +8,7 @@ use url::Url;
 use super::values::{ByteSize, ToolPath, VideoPreset, by_name, text_or_number};
 use crate::base::Bitrate;
 use crate::media::{AudioChoice, MaxResolution, VideoChoice};
+use crate::source::DEFAULT_DENY_HOSTS;
 use crate::telemetry::{LogFormat, LogLevel};
 
 /// Every key, by section. Relative paths count from the working directory; a leading `~/` is the home
@@ -58,27 +59,20 @@ pub struct Sources {
     /// Folders from which local files may be read, as `file:///abs/path`, `/abs/path` or a path relative
     /// to a root. Default empty: no local file is read.
     pub roots: Vec<PathBuf>,
-    /// Host names, addresses and CIDR blocks that may be fetched from. Default empty: every host that is
-    /// not denied.
+    /// Host names, `*.suffix`, addresses and CIDR networks that may be fetched from. Default empty:
+    /// every host that is not denied.
     pub allow_hosts: Vec<String>,
-    /// Host names, addresses and CIDR blocks that are never fetched from; wins over `allow_hosts`.
-    /// Default: where clouds keep the credentials of their machines.
+    /// Host names, `*.suffix`, addresses and CIDR networks that are never fetched from; wins over
+    /// `allow_hosts`. Default: where clouds hand their machines credentials.
     pub deny_hosts: Vec<String>,
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        let metadata = [
-            "169.254.169.254",
-            "169.254.170.2",
-            "fd00:ec2::254",
-            "100.100.100.200",
-            "metadata.google.internal",
-        ];
         Sources {
             roots: Vec::new(),
             allow_hosts: Vec::new(),
-            deny_hosts: metadata.map(String::from).into(),
+            deny_hosts: DEFAULT_DENY_HOSTS.iter().map(|&h| h.into()).collect(),
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::IpNet;
 use url::Url;
 
 use super::file::Config;
 use super::values::{ByteSize, ToolPath};
 use crate::media::MaxResolution;
+use crate::source::{SourcePolicy, SourceSettings};
 
 /// One key of the configuration.
 pub(super) struct Key {
@@ -35,11 +35,11 @@ pub(super) const KEYS: &[Key] = &[
     key("sources.roots", "a list of folders"),
     key(
         "sources.allow_hosts",
-        "a list of host names, addresses and CIDR blocks",
+        "a list of host names, *.suffixes, addresses and CIDR networks",
     ),
     key(
         "sources.deny_hosts",
-        "a list of host names, addresses and CIDR blocks",
+        "a list of host names, *.suffixes, addresses and CIDR networks",
     ),
     key("transcoding.ffmpeg_path", "auto or the path of a program"),
     key("transcoding.ffprobe_path", "auto or the path of a program"),
@@ -104,14 +104,8 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             (1..=300).contains(&server.header_timeout_seconds),
         ),
         ("sources.roots", sources.roots.iter().all(|p| is_path(p))),
-        (
-            "sources.allow_hosts",
-            sources.allow_hosts.iter().all(|h| is_host_pattern(h)),
-        ),
-        (
-            "sources.deny_hosts",
-            sources.deny_hosts.iter().all(|h| is_host_pattern(h)),
-        ),
+        ("sources.allow_hosts", are_host_rules(&sources.allow_hosts)),
+        ("sources.deny_hosts", are_host_rules(&sources.deny_hosts)),
         ("transcoding.ffmpeg_path", is_tool(&t.ffmpeg_path)),
         ("transcoding.ffprobe_path", is_tool(&t.ffprobe_path)),
         ("transcoding.temp_directory", is_path(&t.temp_directory)),
@@ -187,8 +181,14 @@ fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(label))
 }
 
-fn is_host_pattern(text: &str) -> bool {
-    is_host(text) || text.parse::<IpNet>().is_ok()
+/// Whether the module that applies these rules takes them.
+fn are_host_rules(rules: &[String]) -> bool {
+    let settings = SourceSettings {
+        roots: Vec::new(),
+        allow_hosts: rules.to_vec(),
+        deny_hosts: Vec::new(),
+    };
+    SourcePolicy::new(settings).is_ok()
 }
 
 #[cfg(test)]
@@ -217,17 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_names_addresses_and_blocks() {
-        for good in [
-            "nas",
-            "a.example.org",
-            "10.0.0.0/8",
-            "fd00::/8",
-            "::1",
-            "192.168.1.2",
-            "my_box.lan",
-        ] {
-            assert!(is_host_pattern(good), "{good}");
+    fn listeners_are_names_and_addresses() {
+        for good in ["nas", "a.example.org", "0.0.0.0", "::", "my_box.lan"] {
+            assert!(is_host(good), "{good}");
         }
         for bad in [
             "",
@@ -235,11 +227,18 @@ mod tests {
             "http://a",
             "a..b",
             "a/b",
-            "10.0.0.0/40",
+            "10.0.0.0/8",
             "[::1]",
             "a:80",
         ] {
-            assert!(!is_host_pattern(bad), "{bad}");
+            assert!(!is_host(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn host_rules_are_those_of_the_source_module() {
+        let rules = |text: &str| are_host_rules(&["nas".into(), text.into()]);
+        assert!(rules("*.example.org") && rules("10.0.0.0/8") && rules("::1"));
+        assert!(!rules("") && !rules("http://a") && !rules("10.0.0.0/40"));
     }
 }
