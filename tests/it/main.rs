@@ -1,4 +1,4 @@
-#[cfg(test)]
-mod package;
+//! The one integration test binary.
 
-fn main() {}
+mod architecture;
+mod package;

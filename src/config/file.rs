@@ -1,0 +1,176 @@
+//! The shape of `ghoststream.yaml`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::values::{ByteSize, ToolPath, VideoPreset, by_name, text_or_number};
+use crate::base::Bitrate;
+use crate::media::{AudioChoice, MaxResolution, VideoChoice};
+use crate::source::DEFAULT_DENY_HOSTS;
+use crate::telemetry::{LogFormat, LogLevel};
+
+/// Every key, by section. Relative paths count from the working directory; a leading `~/` is the home
+/// directory.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub server: Server,
+    pub sources: Sources,
+    pub transcoding: Transcoding,
+    pub limits: Limits,
+    pub logging: Logging,
+}
+
+/// The listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address or host name to listen on. Default `0.0.0.0`: all IPv4 interfaces.
+    pub host: String,
+    /// TCP port, 0..=65535; 0 takes any free one. Default 8765.
+    pub port: u16,
+    /// Base of the absolute URLs handed to clients, such as `https://media.example.org`. Default null:
+    /// the host that the request named.
+    pub advertised_url: Option<Url>,
+    /// Most open connections, 1..=100000; further ones wait to be accepted. Default 1024.
+    pub max_connections: u32,
+    /// Longest wait for the head of a request, in seconds, 1..=300. Default 10.
+    pub header_timeout_seconds: u32,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            host: "0.0.0.0".into(),
+            port: 8765,
+            advertised_url: None,
+            max_connections: 1024,
+            header_timeout_seconds: 10,
+        }
+    }
+}
+
+/// What may be played.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sources {
+    /// Folders from which local files may be read, as `file:///abs/path`, `/abs/path` or a path relative
+    /// to a root. Default empty: no local file is read.
+    pub roots: Vec<PathBuf>,
+    /// Host names, `*.suffix`, addresses and CIDR networks that may be fetched from. Default empty:
+    /// every host that is not denied.
+    pub allow_hosts: Vec<String>,
+    /// Host names, `*.suffix`, addresses and CIDR networks that are never fetched from; wins over
+    /// `allow_hosts`. Default: where clouds hand their machines credentials.
+    pub deny_hosts: Vec<String>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Sources {
+            roots: Vec::new(),
+            allow_hosts: Vec::new(),
+            deny_hosts: DEFAULT_DENY_HOSTS.iter().map(|&h| h.into()).collect(),
+        }
+    }
+}
+
+/// How streams are made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Transcoding {
+    /// The ffmpeg program, or `auto`: the first one on `PATH`. Default `auto`. Environment
+    /// `GHOSTSTREAM_FFMPEG_PATH` sets it too.
+    pub ffmpeg_path: ToolPath,
+    /// The ffprobe program, or `auto`: beside ffmpeg, else the first one on `PATH`. Default `auto`.
+    /// Environment `GHOSTSTREAM_FFPROBE_PATH` sets it too.
+    pub ffprobe_path: ToolPath,
+    /// Folder of the segment cache; made if it is missing. Default `./transcode_temp`.
+    pub temp_directory: PathBuf,
+    /// Streams that are encoded at the same time, 1..=256. Default 2.
+    pub max_concurrent_jobs: u32,
+    /// Length of a segment in seconds, 1..=10. Default 4.
+    pub segment_duration: u32,
+    /// Seconds without a request after which a session's encoders end, 1..=86400; finished segments
+    /// stay. Default 60.
+    pub idle_timeout_seconds: u32,
+    /// Hard limit of the segment cache: bytes, or a text such as `20GiB`; at least 1 MiB. Default 20GiB.
+    pub cache_max_bytes: ByteSize,
+    /// Most encoders of one session, 2..=16. Default 4.
+    pub max_heads_per_session: u32,
+    /// How far an encoder runs ahead of the player, in seconds, 1..=3600. Default 30.
+    pub buffer_ahead_seconds: u32,
+    /// Seconds without progress after which an encoder is ended and started anew, 1..=3600. Default 120.
+    pub stall_timeout: u32,
+    /// Whether HDR pictures are tone-mapped to SDR. Default true.
+    pub tone_map_hdr: bool,
+    /// Preset of the x264 encoder, `ultrafast` to `placebo`. Default `veryfast`.
+    pub video_preset: VideoPreset,
+    /// Video codec of requests that name none: h264, h265, vp9, av1, copy or auto. Default h264.
+    #[serde(deserialize_with = "by_name")]
+    pub default_video_codec: VideoChoice,
+    /// Audio codec of requests that name none: aac, opus, mp3, flac, ac3, copy or auto. Default aac.
+    #[serde(deserialize_with = "by_name")]
+    pub default_audio_codec: AudioChoice,
+}
+
+impl Default for Transcoding {
+    fn default() -> Self {
+        Transcoding {
+            ffmpeg_path: ToolPath::Auto,
+            ffprobe_path: ToolPath::Auto,
+            temp_directory: "./transcode_temp".into(),
+            max_concurrent_jobs: 2,
+            segment_duration: 4,
+            idle_timeout_seconds: 60,
+            cache_max_bytes: ByteSize::gib(20),
+            max_heads_per_session: 4,
+            buffer_ahead_seconds: 30,
+            stall_timeout: 120,
+            tone_map_hdr: true,
+            video_preset: VideoPreset::Veryfast,
+            default_video_codec: VideoChoice::H264,
+            default_audio_codec: AudioChoice::Aac,
+        }
+    }
+}
+
+/// The most that a request may ask for; more is brought down to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest picture: 4k, 1440p, 1080p, 720p, 480p or 360p. Default 4k.
+    #[serde(deserialize_with = "by_name")]
+    pub max_resolution: MaxResolution,
+    /// Highest video bit rate: `50M`, `800k`, or a bare number of Mbit/s; 10k..=1000M. Default 50M.
+    #[serde(deserialize_with = "text_or_number", serialize_with = "as_text")]
+    pub max_bitrate: Bitrate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_resolution: MaxResolution::R4k,
+            max_bitrate: Bitrate::kbit(50_000),
+        }
+    }
+}
+
+fn as_text<S: serde::Serializer>(rate: &Bitrate, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(rate)
+}
+
+/// Log output.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logging {
+    /// Least severe event that is logged: TRACE, DEBUG, INFO, WARNING or ERROR. Default INFO. `RUST_LOG`
+    /// wins when it is set.
+    pub level: LogLevel,
+    /// `json` (one object a line) or `text`. Default json.
+    pub format: LogFormat,
+    /// File that log lines are appended to. Default null: standard error.
+    pub file: Option<PathBuf>,
+}

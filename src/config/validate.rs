@@ -1,0 +1,244 @@
+//! The list of all keys, and the ranges that their types do not express. Pure.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use url::Url;
+
+use super::file::Config;
+use super::values::{ByteSize, ToolPath};
+use crate::media::MaxResolution;
+use crate::source::{SourcePolicy, SourceSettings};
+
+/// One key of the configuration.
+pub(super) struct Key {
+    /// `section.key`.
+    pub name: &'static str,
+    /// What it may hold, to follow "must be".
+    pub allowed: &'static str,
+}
+
+const fn key(name: &'static str, allowed: &'static str) -> Key {
+    Key { name, allowed }
+}
+
+/// Every key there is, in the order of `ghoststream.yaml`.
+pub(super) const KEYS: &[Key] = &[
+    key("server.host", "an address or host name to listen on"),
+    key("server.port", "0 to 65535 (0 = any free port)"),
+    key(
+        "server.advertised_url",
+        "null or an http or https URL without query and fragment",
+    ),
+    key("server.max_connections", "1 to 100000"),
+    key("server.header_timeout_seconds", "1 to 300 (seconds)"),
+    key("sources.roots", "a list of folders"),
+    key(
+        "sources.allow_hosts",
+        "a list of host names, *.suffixes, addresses and CIDR networks",
+    ),
+    key(
+        "sources.deny_hosts",
+        "a list of host names, *.suffixes, addresses and CIDR networks",
+    ),
+    key("transcoding.ffmpeg_path", "auto or the path of a program"),
+    key("transcoding.ffprobe_path", "auto or the path of a program"),
+    key("transcoding.temp_directory", "the path of a folder"),
+    key("transcoding.max_concurrent_jobs", "1 to 256"),
+    key("transcoding.segment_duration", "1 to 10 (seconds)"),
+    key("transcoding.idle_timeout_seconds", "1 to 86400 (seconds)"),
+    key(
+        "transcoding.cache_max_bytes",
+        "at least 1MiB, as bytes or a text such as 20GiB",
+    ),
+    key("transcoding.max_heads_per_session", "2 to 16"),
+    key("transcoding.buffer_ahead_seconds", "1 to 3600 (seconds)"),
+    key("transcoding.stall_timeout", "1 to 3600 (seconds)"),
+    key("transcoding.tone_map_hdr", "true or false"),
+    key(
+        "transcoding.video_preset",
+        "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow or placebo",
+    ),
+    key(
+        "transcoding.default_video_codec",
+        "h264, h265, vp9, av1, copy or auto",
+    ),
+    key(
+        "transcoding.default_audio_codec",
+        "aac, opus, mp3, flac, ac3, copy or auto",
+    ),
+    key(
+        "limits.max_resolution",
+        "4k, 1440p, 1080p, 720p, 480p or 360p",
+    ),
+    key(
+        "limits.max_bitrate",
+        "10k to 1000M (a bare number counts Mbit/s)",
+    ),
+    key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
+    key("logging.format", "json or text"),
+    key("logging.file", "null or the path of a file"),
+];
+
+/// The keys whose values are out of range.
+pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
+    let Config {
+        server,
+        sources,
+        transcoding: t,
+        limits,
+        logging,
+    } = config;
+    let checks = [
+        ("server.host", is_host(&server.host)),
+        (
+            "server.advertised_url",
+            server.advertised_url.as_ref().is_none_or(is_base),
+        ),
+        (
+            "server.max_connections",
+            (1..=100_000).contains(&server.max_connections),
+        ),
+        (
+            "server.header_timeout_seconds",
+            (1..=300).contains(&server.header_timeout_seconds),
+        ),
+        ("sources.roots", sources.roots.iter().all(|p| is_path(p))),
+        ("sources.allow_hosts", are_host_rules(&sources.allow_hosts)),
+        ("sources.deny_hosts", are_host_rules(&sources.deny_hosts)),
+        ("transcoding.ffmpeg_path", is_tool(&t.ffmpeg_path)),
+        ("transcoding.ffprobe_path", is_tool(&t.ffprobe_path)),
+        ("transcoding.temp_directory", is_path(&t.temp_directory)),
+        (
+            "transcoding.max_concurrent_jobs",
+            (1..=256).contains(&t.max_concurrent_jobs),
+        ),
+        (
+            "transcoding.segment_duration",
+            (1..=10).contains(&t.segment_duration),
+        ),
+        (
+            "transcoding.idle_timeout_seconds",
+            (1..=86_400).contains(&t.idle_timeout_seconds),
+        ),
+        (
+            "transcoding.cache_max_bytes",
+            t.cache_max_bytes >= ByteSize::mib(1),
+        ),
+        (
+            "transcoding.max_heads_per_session",
+            (2..=16).contains(&t.max_heads_per_session),
+        ),
+        (
+            "transcoding.buffer_ahead_seconds",
+            (1..=3_600).contains(&t.buffer_ahead_seconds),
+        ),
+        (
+            "transcoding.stall_timeout",
+            (1..=3_600).contains(&t.stall_timeout),
+        ),
+        (
+            "limits.max_resolution",
+            limits.max_resolution != MaxResolution::Original,
+        ),
+        ("logging.file", logging.file.as_deref().is_none_or(is_path)),
+    ];
+    checks
+        .iter()
+        .filter(|(_, holds)| !holds)
+        .map(|(key, _)| *key)
+        .collect()
+}
+
+fn is_base(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+}
+
+fn is_path(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+fn is_tool(tool: &ToolPath) -> bool {
+    match tool {
+        ToolPath::Auto => true,
+        ToolPath::Path(path) => is_path(path),
+    }
+}
+
+/// An address or a host name of letters, digits, `-`, `_` and dots (RFC 1123, with the underscore that
+/// local names use).
+fn is_host(text: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(label))
+}
+
+/// Whether the module that applies these rules takes them.
+fn are_host_rules(rules: &[String]) -> bool {
+    let settings = SourceSettings {
+        roots: Vec::new(),
+        allow_hosts: rules.to_vec(),
+        deny_hosts: Vec::new(),
+    };
+    SourcePolicy::new(settings).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_list_is_the_shape_of_the_file() {
+        let tree = serde_yaml::to_value(Config::default()).unwrap();
+        let mut shape = Vec::new();
+        for (section, keys) in tree.as_mapping().unwrap() {
+            for key in keys.as_mapping().unwrap().keys() {
+                shape.push(format!(
+                    "{}.{}",
+                    section.as_str().unwrap(),
+                    key.as_str().unwrap()
+                ));
+            }
+        }
+        assert_eq!(KEYS.iter().map(|k| k.name).collect::<Vec<_>>(), shape);
+    }
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        assert_eq!(out_of_range(&Config::default()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn listeners_are_names_and_addresses() {
+        for good in ["nas", "a.example.org", "0.0.0.0", "::", "my_box.lan"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a b",
+            "http://a",
+            "a..b",
+            "a/b",
+            "10.0.0.0/8",
+            "[::1]",
+            "a:80",
+        ] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_rules_are_those_of_the_source_module() {
+        let rules = |text: &str| are_host_rules(&["nas".into(), text.into()]);
+        assert!(rules("*.example.org") && rules("10.0.0.0/8") && rules("::1"));
+        assert!(!rules("") && !rules("http://a") && !rules("10.0.0.0/40"));
+    }
+}
