@@ -1,4 +1,5 @@
 //! GhostStream.
+pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `ghoststream` program.
+
+fn main() -> std::process::ExitCode {
+    ghoststream::cli::run()
+}

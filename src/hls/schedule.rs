@@ -262,11 +262,6 @@ impl Scheduler {
         self.speed
     }
 
-    /// Whether any request waits.
-    pub fn has_waiters(&self) -> bool {
-        !self.waiters.is_empty()
-    }
-
     /// Measurements: milliseconds from start to first sample of a head.
     pub fn observe_start(&mut self, latency_ms: u32) {
         self.start_latency_ms = 0.5 * self.start_latency_ms + 0.5 * f64::from(latency_ms);

@@ -8,6 +8,8 @@ use http::{HeaderName, Method, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 
+use crate::web_ui;
+
 use super::error::ApiError;
 use super::state::AppState;
 use super::{files, health, stream, transcode};
@@ -46,6 +48,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/{id}", delete(transcode::delete))
         .route("/stream/{id}/{*file}", get(stream::file))
         .route("/api/v2/files", get(files::list))
+        .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

@@ -79,6 +79,13 @@ impl StreamPlan {
         (!self.timeline.is_open_ended()).then(|| self.timeline.duration())
     }
 
+    /// Frames of the audio track, all of them.
+    pub fn audio_frames(&self) -> i64 {
+        let rate = self.audio.as_ref().map_or(48_000, |a| a.sample_rate);
+        let grid = Grid::audio_frames(rate, AAC_FRAME_SAMPLES);
+        self.timeline.grid().ceil_in(self.timeline.start(self.timeline.len()), grid)
+    }
+
     /// RFC 6381 names are known only from the encoder's headers; this bound of the rate is known
     /// before: all tracks and the container's overhead.
     pub fn peak_bandwidth(&self) -> u64 {

@@ -11,7 +11,7 @@ use crate::ffmpeg::{Process, encoder_command};
 use crate::hls::HeadId;
 use crate::package::{Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter};
 use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun};
-use crate::source::{Gate, GateGuard, ffmpeg_input_options};
+use crate::source::{GateGuard, ffmpeg_input_options};
 
 use super::track::{Track, TrackKind};
 
@@ -156,13 +156,14 @@ impl<'a> Run<'a> {
         let Some(invocation) = self.invocation() else {
             return Outcome::Failed("the stream has no such track".into());
         };
-        let gate = match core.open_gate(&self.order.cancel) {
+        let opener = &core.context.opener;
+        let gate = match opener.gate(&core.locator, &self.order.cancel) {
             Ok(gate) => gate,
             Err(error) => return Outcome::Failed(format!("cannot open a local port: {error}")),
         };
         let input = ffmpeg_input_options(&core.locator, gate.as_ref().map(GateGuard::proxy_url));
-        let command = encoder_command(&core.context.tools, &input, &invocation);
-        let mut process = match Process::spawn(&core.context.launcher, command, GRACE).await {
+        let command = encoder_command(&opener.tools, &input, &invocation);
+        let mut process = match Process::spawn(&opener.launcher, command, GRACE).await {
             Ok(process) => process,
             Err(error) => return Outcome::Failed(error.to_string()),
         };
@@ -326,19 +327,5 @@ impl<'a> Run<'a> {
         }
         self.segment_began = now;
         self.paused = Duration::ZERO;
-    }
-}
-
-/// Opens the gate through which a run reaches its source.
-pub(super) type OptionalGate = Option<GateGuard>;
-
-impl super::stream::StreamCore {
-    /// A gate for a remote source read over HTTP; local files and live protocols need none.
-    pub(super) fn open_gate(&self, cancel: &CancellationToken) -> std::io::Result<OptionalGate> {
-        let c = &self.context;
-        if !matches!(self.locator, crate::media::SourceLocator::Http(_)) {
-            return Ok(None);
-        }
-        Gate::open(c.policy.clone(), &self.locator, &c.tracker, cancel).map(Some)
     }
 }

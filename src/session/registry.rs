@@ -12,20 +12,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::JobId;
-use crate::ffmpeg::{Launcher, Toolchain};
-use crate::media::{SourceLocator, SourceProbe, StreamRequest};
-use crate::plan::PlanSettings;
+use crate::ffmpeg::Toolchain;
+use crate::media::{SourceLocator, StreamRequest};
 use crate::source::SourcePolicy;
 
 use super::cache::SegmentCache;
 use super::error::SessionError;
 use super::job::{Job, JobPhase};
+use super::open::Opener;
 use super::stream::{Context, Stream};
 
 /// Limits and times of streams.
 #[derive(Debug, Clone)]
 pub struct SessionSettings {
-    pub plan: PlanSettings,
     /// Encoders of one stream, all its tracks together; at least two.
     pub max_heads_per_session: usize,
     /// Encoders of all streams.
@@ -46,9 +45,7 @@ pub struct SessionSettings {
 
 /// What a registry works with.
 pub struct RegistryParts {
-    pub tools: Toolchain,
-    pub launcher: Launcher,
-    pub policy: Arc<SourcePolicy>,
+    pub opener: Opener,
     pub cache: Arc<SegmentCache>,
     pub settings: SessionSettings,
     pub tracker: TaskTracker,
@@ -82,11 +79,11 @@ pub struct Registry {
 impl Registry {
     /// Must be called on a runtime; starts the task that ends idle encoders.
     pub fn new(parts: RegistryParts) -> Arc<Registry> {
-        let RegistryParts { tools, launcher, policy, cache, settings, tracker, cancel } = parts;
+        let RegistryParts { opener, cache, settings, tracker, cancel } = parts;
         let encoders = Semaphore::new(settings.max_encoders.max(2));
         let started = Instant::now();
         let context = Context {
-            tools, launcher, policy, cache, encoders, settings, tracker, cancel, started,
+            opener, cache, encoders, settings, tracker, cancel, started,
         };
         let registry = Arc::new(Registry {
             context: Arc::new(context),
@@ -103,7 +100,7 @@ impl Registry {
     }
 
     pub fn tools(&self) -> &Toolchain {
-        &self.context.tools
+        &self.context.opener.tools
     }
 
     pub fn cache(&self) -> &SegmentCache {
@@ -111,7 +108,7 @@ impl Registry {
     }
 
     pub fn policy(&self) -> &Arc<SourcePolicy> {
-        &self.context.policy
+        &self.context.opener.policy
     }
 
     pub fn settings(&self) -> &SessionSettings {
@@ -143,7 +140,7 @@ impl Registry {
         request: StreamRequest,
         session_id: Option<String>,
     ) -> Result<Arc<Job>, SessionError> {
-        let locator = self.context.policy.resolve(source).await?;
+        let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));
         self.lock().jobs.insert(job.id, job.clone());
@@ -191,7 +188,8 @@ impl Registry {
             stream.touch();
             return Ok(stream);
         }
-        let stream = Arc::new(self.context.open(locator, request).await?);
+        let found = self.context.opener.inspect(&locator, request).await?;
+        let stream = Arc::new(Stream::new(found.plan?, locator, self.context.clone()));
         let mut state = self.lock();
         // Another job may have opened the same meanwhile.
         if let Some(other) = known(&state) {
@@ -202,12 +200,6 @@ impl Registry {
         drop(state);
         stream.prefetch();
         Ok(stream)
-    }
-
-    /// Probes a source without making a job.
-    pub async fn probe(&self, source: &str) -> Result<SourceProbe, SessionError> {
-        let locator = self.context.policy.resolve(source).await?;
-        self.context.probe(&locator).await
     }
 
     /// A job by its id; notes that a client cares for it.

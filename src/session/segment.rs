@@ -15,7 +15,7 @@ struct Inner {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Progress {
+pub(super) struct Progress {
     samples: usize,
     complete: bool,
     failed: Option<String>,

@@ -11,22 +11,20 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::base::MediaTime;
-use crate::ffmpeg::{Launcher, Toolchain};
 use crate::hls::Grid;
 use crate::media::SourceLocator;
 use crate::package::TrackCuts;
 use crate::plan::{AAC_FRAME_SAMPLES, StreamPlan, video_timescale};
-use crate::source::{GateReport, SourcePolicy};
+use crate::source::GateReport;
 
 use super::cache::SegmentCache;
+use super::open::Opener;
 use super::registry::SessionSettings;
 use super::track::{Track, TrackKind, TrackView};
 
 /// What all streams of one gateway share.
 pub(super) struct Context {
-    pub(super) tools: Toolchain,
-    pub(super) launcher: Launcher,
-    pub(super) policy: Arc<SourcePolicy>,
+    pub(super) opener: Opener,
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
     pub(super) encoders: Semaphore,

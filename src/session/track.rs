@@ -59,7 +59,7 @@ struct State {
 }
 
 /// See the module.
-pub struct Track {
+pub(super) struct Track {
     pub(super) kind: TrackKind,
     pub(super) cuts: TrackCuts,
     pub(super) core: Arc<StreamCore>,
@@ -86,7 +86,6 @@ pub(super) struct TrackView {
     pub(super) most_ready: u32,
     pub(super) heads: Vec<u32>,
     pub(super) paused: bool,
-    pub(super) waiting: bool,
     pub(super) speed: f64,
     pub(super) last_failure: Option<String>,
     pub(super) disk_error: Option<String>,
@@ -316,7 +315,6 @@ impl Track {
             most_ready: state.most_ready,
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
-            waiting: state.scheduler.has_waiters(),
             speed: state.scheduler.speed(),
             last_failure: state.last_failure.clone(),
             disk_error: state.disk_error.clone(),

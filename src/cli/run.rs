@@ -1,0 +1,86 @@
+//! What each subcommand does.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Inputs, load};
+use crate::{app, telemetry};
+
+use super::args::{Args, Command, ConfigCommand, ServeArgs};
+use super::inspect;
+
+/// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
+/// one message.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.command {
+        None | Some(Command::Serve(_)) => serve(&args),
+        Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
+        Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
+        Some(Command::Config(config)) => match &config.command {
+            ConfigCommand::Check { file } => check(&args, file.clone()),
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done when standard error is closed too.
+            let _ = writeln!(std::io::stderr(), "ghoststream: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configured(args: &Args) -> anyhow::Result<Config> {
+    let inputs = Inputs::of_process(args.config.clone(), args.overrides());
+    Ok(load(&inputs)?.config)
+}
+
+fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let inputs = Inputs::of_process(file.or_else(|| args.config.clone()), args.overrides());
+    let loaded = load(&inputs)?;
+    app::source_policy(&loaded.config)?;
+    let place = loaded.file.map_or("the defaults".to_owned(), |f| f.display().to_string());
+    writeln!(std::io::stdout(), "{place}: valid")?;
+    Ok(())
+}
+
+fn serve(args: &Args) -> anyhow::Result<()> {
+    let config = configured(args)?;
+    telemetry::init(&telemetry::Settings {
+        level: config.logging.level,
+        format: config.logging.format,
+        file: config.logging.file.clone(),
+        directives: std::env::var("RUST_LOG").ok(),
+    })?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(serve_until_signal(&config, args.serve_args()))?;
+    // Blocking file reads under way need not be waited for.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn serve_until_signal(config: &Config, args: ServeArgs) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let gateway = app::start(config).await?;
+    if let Some(file) = &args.ready_file {
+        gateway.write_ready_file(file).await?;
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        () = gateway.stop() => {}
+        // A second signal ends everything at once; the kernel ends the encoders.
+        _ = terminate.recv() => anyhow::bail!("stopped without waiting"),
+        _ = interrupt.recv() => anyhow::bail!("stopped without waiting"),
+    }
+    Ok(())
+}
