@@ -23,7 +23,11 @@ pub enum StartError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     #[error("cannot listen on {host}:{port} (server.host, server.port): {source}")]
-    Listen { host: String, port: u16, source: io::Error },
+    Listen {
+        host: String,
+        port: u16,
+        source: io::Error,
+    },
     #[error("cannot write the ready file {path}: {source}")]
     ReadyFile { path: String, source: io::Error },
     #[error("cannot start a thread: {0}")]

@@ -58,7 +58,11 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     });
     let state = AppState {
         registry: registry.clone(),
-        advertised_url: config.server.advertised_url.as_ref().map(|u| u.as_str().into()),
+        advertised_url: config
+            .server
+            .advertised_url
+            .as_ref()
+            .map(|u| u.as_str().into()),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
@@ -68,11 +72,23 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         max_connections: config.server.max_connections as usize,
         header_timeout: Duration::from_secs(u64::from(config.server.header_timeout_seconds)),
     };
-    let accept =
-        serve(listener, router(state), settings, connections.clone(), stop_serving.clone());
+    let accept = serve(
+        listener,
+        router(state),
+        settings,
+        connections.clone(),
+        stop_serving.clone(),
+    );
     connections.spawn(accept);
     tracing::info!("listening on http://{address}");
-    Ok(Gateway { address, registry, stop_serving, cancel, connections, work })
+    Ok(Gateway {
+        address,
+        registry,
+        stop_serving,
+        cancel,
+        connections,
+        work,
+    })
 }
 
 impl Gateway {
@@ -90,7 +106,10 @@ impl Gateway {
 
     /// Writes the gateway's URL to `path`, whole or not at all.
     pub async fn write_ready_file(&self, path: &Path) -> Result<(), StartError> {
-        let fail = |source| StartError::ReadyFile { path: path.display().to_string(), source };
+        let fail = |source| StartError::ReadyFile {
+            path: path.display().to_string(),
+            source,
+        };
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         tokio::fs::write(&part, self.url()).await.map_err(fail)?;
@@ -103,8 +122,14 @@ impl Gateway {
         tracing::info!("stopping");
         self.stop_serving.cancel();
         self.connections.close();
-        if tokio::time::timeout(DRAIN, self.connections.wait()).await.is_err() {
-            tracing::info!(connections = self.connections.len(), "connections are broken off");
+        if tokio::time::timeout(DRAIN, self.connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::info!(
+                connections = self.connections.len(),
+                "connections are broken off"
+            );
         }
         self.cancel.cancel();
         self.work.close();

@@ -19,7 +19,10 @@ pub(super) fn probe(config: &Config, args: &ProbeArgs) -> anyhow::Result<()> {
     let (found, _) = look(config, &args.source, &StreamRequest::default())?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let keyframes = found.keyframes.as_ref().map(|k| k.iter().map(|t| t.as_secs_f64()));
+        let keyframes = found
+            .keyframes
+            .as_ref()
+            .map(|k| k.iter().map(|t| t.as_secs_f64()));
         let keyframes: Option<Vec<f64>> = keyframes.map(Iterator::collect);
         let all = serde_json::json!({"probe": found.probe, "keyframes": keyframes});
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
@@ -30,7 +33,11 @@ pub(super) fn probe(config: &Config, args: &ProbeArgs) -> anyhow::Result<()> {
         Some(k) if k.len() > 1 => {
             let span = k[k.len() - 1] - k[0];
             let mean = span.as_secs_f64() / (k.len() - 1) as f64;
-            writeln!(out, "key frames: {} in the index, {mean:.2} s apart on average", k.len())?;
+            writeln!(
+                out,
+                "key frames: {} in the index, {mean:.2} s apart on average",
+                k.len()
+            )?;
         }
         Some(k) => writeln!(out, "key frames: {} in the index", k.len())?,
         None => writeln!(out, "key frames: the source has no index of them")?,
@@ -39,14 +46,26 @@ pub(super) fn probe(config: &Config, args: &ProbeArgs) -> anyhow::Result<()> {
 }
 
 fn write_probe(out: &mut impl Write, probe: &SourceProbe) -> anyhow::Result<()> {
-    let duration = probe.duration.map_or("unknown".into(), |d| format!("{:.3} s", d.as_secs_f64()));
-    writeln!(out, "container:  {}, duration {duration}, start {}", probe.format, probe.start_time)?;
+    let duration = probe
+        .duration
+        .map_or("unknown".into(), |d| format!("{:.3} s", d.as_secs_f64()));
+    writeln!(
+        out,
+        "container:  {}, duration {duration}, start {}",
+        probe.format, probe.start_time
+    )?;
     for v in &probe.video {
         let rate = v.average_rate.map_or(0.0, |r| r.as_f64());
         writeln!(
             out,
             "video #{}:   {} {} {} {}, shown as {}, {rate:.3} pictures/s, rotated {} degrees, {:?}",
-            v.index, v.codec, v.profile, v.pixel_format, v.coded, v.display_size(), v.rotation,
+            v.index,
+            v.codec,
+            v.profile,
+            v.pixel_format,
+            v.coded,
+            v.display_size(),
+            v.rotation,
             v.field_order
         )?;
     }
@@ -71,8 +90,12 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
         mode: args.mode.unwrap_or(Mode::Stream),
         output: OutputRequest {
             format: OutputFormat::Hls,
-            video: args.video_codec.unwrap_or(config.transcoding.default_video_codec),
-            audio: args.audio_codec.unwrap_or(config.transcoding.default_audio_codec),
+            video: args
+                .video_codec
+                .unwrap_or(config.transcoding.default_video_codec),
+            audio: args
+                .audio_codec
+                .unwrap_or(config.transcoding.default_audio_codec),
             resolution: args.resolution.unwrap_or(base.resolution),
             bitrate: args.bitrate,
             hw_accel: args.hw_accel.unwrap_or(base.hw_accel),
@@ -98,15 +121,30 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
     }
-    let duration = plan.duration().map_or("open-ended".into(), |d| format!("{:.3} s", d.as_secs_f64()));
-    writeln!(out, "segments:   {} of {duration}, {:?}", plan.timeline.len(), plan.packaging)?;
+    let duration = plan
+        .duration()
+        .map_or("open-ended".into(), |d| format!("{:.3} s", d.as_secs_f64()));
+    writeln!(
+        out,
+        "segments:   {} of {duration}, {:?}",
+        plan.timeline.len(),
+        plan.packaging
+    )?;
     if let Some(v) = &plan.video {
         let what = v.encode.as_ref().map_or("copied", |e| e.encoder);
-        writeln!(out, "video:      {what}, {}, {} pictures/s, at most {}bit/s", v.size, v.rate, v.max_bitrate)?;
+        writeln!(
+            out,
+            "video:      {what}, {}, {} pictures/s, at most {}bit/s",
+            v.size, v.rate, v.max_bitrate
+        )?;
     }
     if let Some(a) = &plan.audio {
         let what = if a.encode.is_some() { "aac" } else { "copied" };
-        writeln!(out, "audio:      {what}, {} Hz, {} channels, {}bit/s", a.sample_rate, a.channels, a.bitrate)?;
+        writeln!(
+            out,
+            "audio:      {what}, {} Hz, {} channels, {}bit/s",
+            a.sample_rate, a.channels, a.bitrate
+        )?;
     }
     for command in commands {
         writeln!(out, "\n{command}")?;
@@ -119,15 +157,29 @@ fn commands(plan: &StreamPlan, ffmpeg: &Path, source: &str) -> Vec<String> {
     let (preroll, padding) = (Preroll::Near, Padding::Short);
     let timeline = &plan.timeline;
     let until = timeline.start(timeline.len());
-    let video = plan.video_run(VideoRun { from: timeline.start(0), until, preroll, padding });
+    let video = plan.video_run(VideoRun {
+        from: timeline.start(0),
+        until,
+        preroll,
+        padding,
+    });
     let frames = plan.audio_frames();
-    let audio = plan.audio_run(AudioRun { from: 0, until: frames, preroll, padding });
+    let audio = plan.audio_run(AudioRun {
+        from: 0,
+        until: frames,
+        preroll,
+        padding,
+    });
     let line = |i: Invocation| {
         let mut words = vec![ffmpeg.display().to_string(), "-hide_banner".into()];
         words.extend(i.input);
         words.extend(["-i".to_owned(), source.to_owned()]);
         words.extend(i.output);
-        words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")
+        words
+            .iter()
+            .map(|w| quoted(w))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     video.into_iter().chain(audio).map(line).collect()
 }
@@ -142,17 +194,23 @@ fn quoted(word: &str) -> String {
 
 /// Probes and plans `source` as a gateway with this configuration would; the folder of a local file
 /// counts as one of its roots, since whoever types the command can read it anyway.
-fn look(config: &Config, source: &str, request: &StreamRequest) -> anyhow::Result<(Inspection, PathBuf)> {
+fn look(
+    config: &Config,
+    source: &str,
+    request: &StreamRequest,
+) -> anyhow::Result<(Inspection, PathBuf)> {
     let mut config = config.clone();
     let mut source = source.to_owned();
     if let Ok(path) = Path::new(&source).canonicalize() {
-        config.sources.roots.extend(path.parent().map(Path::to_owned));
+        config
+            .sources
+            .roots
+            .extend(path.parent().map(Path::to_owned));
         source = path.to_string_lossy().into_owned();
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {
-        let opener =
-            app::opener(&config, &TaskTracker::new(), &CancellationToken::new()).await?;
+        let opener = app::opener(&config, &TaskTracker::new(), &CancellationToken::new()).await?;
         let locator = opener.resolve(&source).await?;
         let found = opener.inspect(&locator, request).await?;
         Ok::<_, anyhow::Error>((found, opener.tools.ffmpeg.clone()))

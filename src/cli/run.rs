@@ -45,7 +45,9 @@ fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
     let inputs = Inputs::of_process(file.or_else(|| args.config.clone()), args.overrides());
     let loaded = load(&inputs)?;
     app::source_policy(&loaded.config)?;
-    let place = loaded.file.map_or("the defaults".to_owned(), |f| f.display().to_string());
+    let place = loaded
+        .file
+        .map_or("the defaults".to_owned(), |f| f.display().to_string());
     writeln!(std::io::stdout(), "{place}: valid")?;
     Ok(())
 }

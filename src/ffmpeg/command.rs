@@ -13,7 +13,11 @@ use super::toolchain::Toolchain;
 
 /// The command that runs `invocation` on `input`, with media on standard output and statistics on
 /// standard error twice a second.
-pub fn encoder_command(tools: &Toolchain, input: &InputOptions, invocation: &Invocation) -> Command {
+pub fn encoder_command(
+    tools: &Toolchain,
+    input: &InputOptions,
+    invocation: &Invocation,
+) -> Command {
     let mut builder = FfmpegCommand::new_with_path(&tools.ffmpeg);
     builder.args(["-hide_banner", "-nostdin", "-loglevel", "level+warning"]);
     builder.args(["-stats", "-stats_period", "0.5"]);
@@ -28,7 +32,10 @@ pub fn encoder_command(tools: &Toolchain, input: &InputOptions, invocation: &Inv
 
 /// The environment in which `input` may be opened, and closed standard input.
 pub(super) fn apply_environment(command: &mut Command, input: &InputOptions) {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     for name in input.env_remove {
         command.env_remove(name);
     }

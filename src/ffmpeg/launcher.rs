@@ -41,14 +41,19 @@ impl Launcher {
     pub fn new(tracker: TaskTracker) -> io::Result<Launcher> {
         let (orders, inbox) = mpsc::channel::<Order>();
         let runtime = Handle::current();
-        std::thread::Builder::new().name("ffmpeg-spawn".into()).spawn(move || {
-            let _guard = runtime.enter();
-            for Order { mut command, reply } in inbox {
-                // A reply that nobody takes drops the child, which kills it (kill_on_drop).
-                let _ = reply.send(command.spawn());
-            }
-        })?;
-        Ok(Launcher { orders: Arc::new(orders), tracker })
+        std::thread::Builder::new()
+            .name("ffmpeg-spawn".into())
+            .spawn(move || {
+                let _guard = runtime.enter();
+                for Order { mut command, reply } in inbox {
+                    // A reply that nobody takes drops the child, which kills it (kill_on_drop).
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
+        Ok(Launcher {
+            orders: Arc::new(orders),
+            tracker,
+        })
     }
 
     pub(super) fn tracker(&self) -> &TaskTracker {
@@ -59,9 +64,15 @@ impl Launcher {
     pub(super) async fn start(&self, mut command: Command) -> Result<Child, SpawnError> {
         command.kill_on_drop(true);
         os::isolate(&mut command);
-        let program = command.as_std().get_program().to_string_lossy().into_owned();
+        let program = command
+            .as_std()
+            .get_program()
+            .to_string_lossy()
+            .into_owned();
         let (reply, answer) = oneshot::channel();
-        self.orders.send(Order { command, reply }).map_err(|_| SpawnError::Stopping)?;
+        self.orders
+            .send(Order { command, reply })
+            .map_err(|_| SpawnError::Stopping)?;
         let child = answer.await.map_err(|_| SpawnError::Stopping)?;
         child.map_err(|source| SpawnError::Io { program, source })
     }

@@ -61,7 +61,10 @@ mod tests {
         let mut log = LogTail::default();
         log.push("[error] file:/srv/films/a.mp4: Invalid data found when processing input");
         let reason = log.reason(&["file:/srv/films/a.mp4"]);
-        assert_eq!(reason.as_deref(), Some("the source: Invalid data found when processing input"));
+        assert_eq!(
+            reason.as_deref(),
+            Some("the source: Invalid data found when processing input")
+        );
         assert_eq!(LogTail::default().reason(&[]), None);
     }
 

@@ -22,7 +22,10 @@ pub(super) fn isolate(command: &mut Command) {
             }
             Ok(())
         };
-        #[expect(unsafe_code, reason = "pre_exec is unsafe; both calls are async-signal-safe")]
+        #[expect(
+            unsafe_code,
+            reason = "pre_exec is unsafe; both calls are async-signal-safe"
+        )]
         unsafe {
             command.pre_exec(die_with_parent);
         }

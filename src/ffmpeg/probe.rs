@@ -60,7 +60,12 @@ pub async fn scan_duration(
     input: &InputOptions,
     limit: Duration,
 ) -> Option<MediaTime> {
-    let args = ["-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0"];
+    let args = [
+        "-show_entries",
+        "packet=pts_time,duration_time",
+        "-of",
+        "csv=p=0",
+    ];
     let (csv, exit) = run(tools, launcher, input, &args, limit).await.ok()?;
     if !exit.success() {
         return None;
@@ -81,23 +86,37 @@ async fn run(
     args: &[&str],
     limit: Duration,
 ) -> Result<(Vec<u8>, ExitReport), ProbeError> {
-    #[expect(clippy::disallowed_methods, reason = "this module is where processes start")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is where processes start"
+    )]
     let mut command = Command::new(&tools.ffprobe);
     command.args(["-hide_banner", "-loglevel", "level+error"]);
-    command.args(&input.args).args(args).arg("-i").arg(&input.url);
+    command
+        .args(&input.args)
+        .args(args)
+        .arg("-i")
+        .arg(&input.url);
     apply_environment(&mut command, input);
     let work = async {
         let mut process = Process::spawn(launcher, command, GRACE).await?;
-        let text = read_limited(&mut process.stdout).await.ok_or(ProbeError::TooLong)?;
+        let text = read_limited(&mut process.stdout)
+            .await
+            .ok_or(ProbeError::TooLong)?;
         let exit = process.wait().await;
         Ok((text, exit))
     };
-    tokio::time::timeout(limit, work).await.map_err(|_| ProbeError::Timeout(limit))?
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| ProbeError::Timeout(limit))?
 }
 
 /// All of `from`, or `None` when it is longer than any honest description.
 async fn read_limited(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    from.take(MAX_JSON_BYTES + 1).read_to_end(&mut out).await.ok()?;
+    from.take(MAX_JSON_BYTES + 1)
+        .read_to_end(&mut out)
+        .await
+        .ok()?;
     (out.len() as u64 <= MAX_JSON_BYTES).then_some(out)
 }

@@ -71,7 +71,12 @@ impl Process {
         let stop = CancellationToken::new();
         let (progress_in, progress) = watch::channel(ProgressReport::default());
         let (exit_in, exit) = watch::channel(None);
-        let supervisor = Supervisor { child, pid, stop: stop.clone(), grace };
+        let supervisor = Supervisor {
+            child,
+            pid,
+            stop: stop.clone(),
+            grace,
+        };
         let keep_thread = launcher.clone();
         launcher.tracker().spawn(async move {
             let report = supervisor.run(stderr, progress_in).await;
@@ -79,7 +84,13 @@ impl Process {
             let _ = exit_in.send(Some(report));
             drop(keep_thread);
         });
-        Ok(Process { stdout, progress, exit, stop, pid })
+        Ok(Process {
+            stdout,
+            progress,
+            exit,
+            stop,
+            pid,
+        })
     }
 
     pub fn pid(&self) -> u32 {
@@ -96,7 +107,12 @@ impl Process {
         match self.exit.wait_for(Option::is_some).await.map(|r| r.clone()) {
             Ok(Some(report)) => report,
             // The supervisor always reports; without it the child is gone with the runtime.
-            _ => ExitReport { code: None, signal: None, stopped: true, log: LogTail::default() },
+            _ => ExitReport {
+                code: None,
+                signal: None,
+                stopped: true,
+                log: LogTail::default(),
+            },
         }
     }
 }
@@ -115,7 +131,11 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(mut self, stderr: ChildStderr, progress: watch::Sender<ProgressReport>) -> ExitReport {
+    async fn run(
+        mut self,
+        stderr: ChildStderr,
+        progress: watch::Sender<ProgressReport>,
+    ) -> ExitReport {
         let mut log = LogTail::default();
         let drain = drain(stderr, &mut log, progress);
         let ending = end(&mut self.child, self.pid, &self.stop, self.grace);
@@ -127,7 +147,12 @@ impl Supervisor {
                 (None, None)
             }
         };
-        ExitReport { code, signal, stopped: self.stop.is_cancelled(), log }
+        ExitReport {
+            code,
+            signal,
+            stopped: self.stop.is_cancelled(),
+            log,
+        }
     }
 }
 

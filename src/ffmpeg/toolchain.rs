@@ -27,9 +27,17 @@ pub struct Toolchain {
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
     #[error("{tool} was not found; install ffmpeg or set {key} to its path")]
-    Missing { tool: &'static str, key: &'static str },
+    Missing {
+        tool: &'static str,
+        key: &'static str,
+    },
     #[error("{path} does not work as {tool}: {reason}; check {key}")]
-    Broken { tool: &'static str, key: &'static str, path: String, reason: String },
+    Broken {
+        tool: &'static str,
+        key: &'static str,
+        path: String,
+        reason: String,
+    },
 }
 
 const FFMPEG_KEY: &str = "transcoding.ffmpeg_path";
@@ -68,7 +76,11 @@ impl Toolchain {
                 reason: "it does not name its version".into(),
             });
         }
-        Ok(Toolchain { ffmpeg, ffprobe, hardware })
+        Ok(Toolchain {
+            ffmpeg,
+            ffprobe,
+            hardware,
+        })
     }
 }
 
@@ -82,7 +94,9 @@ fn locate(
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates = std::env::split_paths(&path).map(|dir| dir.join(tool));
-    candidates.find(|p| p.is_file()).ok_or(ToolchainError::Missing { tool, key })
+    candidates
+        .find(|p| p.is_file())
+        .ok_or(ToolchainError::Missing { tool, key })
 }
 
 async fn output(
@@ -97,9 +111,15 @@ async fn output(
         path: path.display().to_string(),
         reason,
     };
-    #[expect(clippy::disallowed_methods, reason = "this module is where processes start")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is where processes start"
+    )]
     let mut command = Command::new(path);
-    command.args(["-hide_banner", arg]).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(["-hide_banner", arg])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = tokio::time::timeout(ANSWER_WITHIN, command.output())
         .await
         .map_err(|_| broken("it does not answer".into()))?

@@ -218,7 +218,11 @@ impl SegmentTimeline {
     /// `len()` the end.
     pub fn mapped(&self, grid: Grid, start: impl Fn(u32) -> i64) -> Self {
         let starts = (0..=self.len()).map(start).collect();
-        SegmentTimeline { grid, starts, open_ended: self.open_ended }
+        SegmentTimeline {
+            grid,
+            starts,
+            open_ended: self.open_ended,
+        }
     }
 
     /// Units at which key frames are forced in a run over `segments`, without its first unit.

@@ -21,8 +21,12 @@ enum Part {
 }
 
 fn part(range: Option<&HeaderValue>, length: usize) -> Part {
-    let parsed = range.and_then(|r| r.to_str().ok()).and_then(|r| r.strip_prefix("bytes="));
-    let Some((first, last)) = parsed.and_then(|r| r.split_once('-')) else { return Part::All };
+    let parsed = range
+        .and_then(|r| r.to_str().ok())
+        .and_then(|r| r.strip_prefix("bytes="));
+    let Some((first, last)) = parsed.and_then(|r| r.split_once('-')) else {
+        return Part::All;
+    };
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if !digits(first) || !digits(last) {
         return Part::All;
@@ -51,7 +55,11 @@ pub(super) fn ranged(
         Part::All => (StatusCode::OK, bytes, None),
         Part::Bytes(first, last) => {
             let text = format!("bytes {first}-{last}/{length}");
-            (StatusCode::PARTIAL_CONTENT, bytes.slice(first..=last), Some(text))
+            (
+                StatusCode::PARTIAL_CONTENT,
+                bytes.slice(first..=last),
+                Some(text),
+            )
         }
         Part::Unsatisfiable => {
             let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "Range not satisfiable");
@@ -63,7 +71,15 @@ pub(super) fn ranged(
         }
     };
     let size = HeaderValue::from(body.len());
-    let mut response = (status, if head { Body::empty() } else { Body::from(body) }).into_response();
+    let mut response = (
+        status,
+        if head {
+            Body::empty()
+        } else {
+            Body::from(body)
+        },
+    )
+        .into_response();
     response.headers_mut().insert(header::CONTENT_LENGTH, size);
     if let Some(text) = content_range
         && let Ok(value) = HeaderValue::from_str(&text)
@@ -76,9 +92,7 @@ pub(super) fn ranged(
 /// A body of unknown length. An error breaks the connection off: the client must not take what it
 /// has for the whole.
 pub(super) fn growing(body: LiveBytes) -> Response {
-    let body = body.map(|r| {
-        r.inspect_err(|error| tracing::warn!(%error, "a segment broke off"))
-    });
+    let body = body.map(|r| r.inspect_err(|error| tracing::warn!(%error, "a segment broke off")));
     Body::from_stream(body).into_response()
 }
 
@@ -96,7 +110,14 @@ mod tests {
         assert_eq!(of("bytes=-1000"), Part::Bytes(0, 99));
         assert_eq!(of("bytes=100-"), Part::Unsatisfiable);
         assert_eq!(of("bytes=-0"), Part::Unsatisfiable);
-        for all in ["bytes=9-0", "bytes=a-b", "items=0-1", "bytes=0-1,5-6", "bytes=-", "bytes=--5"] {
+        for all in [
+            "bytes=9-0",
+            "bytes=a-b",
+            "items=0-1",
+            "bytes=0-1,5-6",
+            "bytes=-",
+            "bytes=--5",
+        ] {
             assert_eq!(of(all), Part::All, "{all}");
         }
         assert_eq!(part(None, 100), Part::All);

@@ -18,7 +18,10 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        ApiError { status, detail: Value::String(detail.into()) }
+        ApiError {
+            status,
+            detail: Value::String(detail.into()),
+        }
     }
 
     pub(super) fn not_found(detail: &str) -> Self {
@@ -27,7 +30,10 @@ impl ApiError {
 
     /// The list of field errors of a 422 (contract 3.2).
     pub(super) fn invalid(errors: Vec<Value>) -> Self {
-        ApiError { status: StatusCode::UNPROCESSABLE_ENTITY, detail: Value::Array(errors) }
+        ApiError {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            detail: Value::Array(errors),
+        }
     }
 }
 
@@ -35,9 +41,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({"detail": self.detail}))).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
         }
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }

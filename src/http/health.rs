@@ -15,7 +15,10 @@ use super::state::AppState;
 /// (jobs that can be played, jobs whose source is being probed)
 fn job_counts(app: &AppState) -> (usize, usize) {
     let jobs = app.registry.jobs();
-    let opening = jobs.iter().filter(|j| matches!(j.phase(), JobPhase::Opening)).count();
+    let opening = jobs
+        .iter()
+        .filter(|j| matches!(j.phase(), JobPhase::Opening))
+        .count();
     let live = jobs.iter().filter(|j| j.is_live()).count();
     (live - opening.min(live), opening)
 }
@@ -38,7 +41,9 @@ pub(super) async fn alive() -> Json<Value> {
 /// Ready to take work: the cache folder can be written to.
 pub(super) async fn ready(State(app): State<AppState>) -> Response {
     let folder = app.registry.cache().folder().to_owned();
-    let writable = tokio::task::spawn_blocking(move || folder.is_dir()).await.unwrap_or(false);
+    let writable = tokio::task::spawn_blocking(move || folder.is_dir())
+        .await
+        .unwrap_or(false);
     match writable {
         true => Json(json!({"ready": true})).into_response(),
         false => {
@@ -51,15 +56,29 @@ pub(super) async fn ready(State(app): State<AppState>) -> Response {
 pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
     let hardware = &app.registry.tools().hardware;
     let known = |names: &[&str]| -> Vec<String> {
-        names.iter().filter(|n| hardware.has_encoder(n)).map(|n| (*n).to_owned()).collect()
+        names
+            .iter()
+            .filter(|n| hardware.has_encoder(n))
+            .map(|n| (*n).to_owned())
+            .collect()
     };
     let software = ["libx264", "libx265", "libvpx-vp9", "libsvtav1"];
-    let video = [("h264", "libx264"), ("h265", "libx265"), ("vp9", "libvpx-vp9"), ("av1", "libsvtav1")];
-    let video: Vec<&str> =
-        video.iter().filter(|(_, e)| hardware.has_encoder(e)).map(|(name, _)| *name).collect();
+    let video = [
+        ("h264", "libx264"),
+        ("h265", "libx265"),
+        ("vp9", "libvpx-vp9"),
+        ("av1", "libsvtav1"),
+    ];
+    let video: Vec<&str> = video
+        .iter()
+        .filter(|(_, e)| hardware.has_encoder(e))
+        .map(|(name, _)| *name)
+        .collect();
     let decoders = ["h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "vc1"];
-    let decoders: Vec<&str> =
-        decoders.into_iter().filter(|d| hardware.decoders.contains(*d)).collect();
+    let decoders: Vec<&str> = decoders
+        .into_iter()
+        .filter(|d| hardware.decoders.contains(*d))
+        .collect();
     Json(json!({
         "hw_accels": [{
             "type": "software",

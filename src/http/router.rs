@@ -21,7 +21,13 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 pub fn router(state: AppState) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS])
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::DELETE,
+            Method::OPTIONS,
+        ])
         .allow_headers(Any)
         .expose_headers([
             header::CONTENT_LENGTH,
@@ -42,7 +48,10 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/start", post(transcode::start))
         .route("/transcode", post(transcode::start))
         .route("/api/transcode/{id}/status", get(transcode::status))
-        .route("/transcode/{id}", get(transcode::status).delete(transcode::cancel))
+        .route(
+            "/transcode/{id}",
+            get(transcode::status).delete(transcode::cancel),
+        )
         .route("/api/transcode/{id}/cancel", post(transcode::cancel))
         .route("/api/transcode/{id}/stream", get(transcode::stream_info))
         .route("/api/transcode/{id}", delete(transcode::delete))

@@ -38,7 +38,10 @@ pub async fn serve(
 ) {
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     loop {
-        let Some(Ok(slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else {
+        let Some(Ok(slot)) = stop
+            .run_until_cancelled(slots.clone().acquire_owned())
+            .await
+        else {
             return;
         };
         let socket = match stop.run_until_cancelled(listener.accept()).await {
@@ -85,5 +88,6 @@ pub async fn serve(
 /// Out of file descriptors, most likely: waiting lets other connections end.
 async fn pause_after(error: &io::Error, stop: &CancellationToken) {
     tracing::warn!(%error, "cannot accept a connection");
-    stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await;
+    stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100)))
+        .await;
 }

@@ -27,7 +27,10 @@ pub struct AppState {
 
 impl AppState {
     pub(super) fn defaults(&self) -> Defaults {
-        Defaults { video: self.default_video, audio: self.default_audio }
+        Defaults {
+            video: self.default_video,
+            audio: self.default_audio,
+        }
     }
 
     /// `http://host:port` under which the client reached us, without a trailing slash.
@@ -48,6 +51,7 @@ impl AppState {
 
 /// A Host header ends up in URLs that we hand out.
 fn valid_host(host: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
     !host.is_empty() && host.len() <= 255 && host.chars().all(plain)
 }

@@ -25,7 +25,10 @@ pub(super) async fn file(
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "Invalid filename"));
     }
     let file = StreamFile::parse(&name).ok_or(SessionError::NoSuchFile)?;
-    let stream = job.stream().await.map_err(|error| ApiError::from(&*error))?;
+    let stream = job
+        .stream()
+        .await
+        .map_err(|error| ApiError::from(&*error))?;
     if !stream.has(file) {
         return Err(SessionError::NoSuchFile.into());
     }
@@ -37,7 +40,11 @@ pub(super) async fn file(
     let range = headers.get(header::RANGE);
     let response = match stream.serve(file).await? {
         Served::Playlist(text) => {
-            return Ok(typed(ranged(text.into(), None, method == Method::HEAD)?, kind, true));
+            return Ok(typed(
+                ranged(text.into(), None, method == Method::HEAD)?,
+                kind,
+                true,
+            ));
         }
         Served::Whole(bytes) => ranged(bytes, range, method == Method::HEAD)?,
         Served::Growing(body) if range.is_some() => ranged(collect(body).await?, range, false)?,
@@ -50,7 +57,11 @@ fn typed(mut response: Response, kind: &'static str, changes: bool) -> Response 
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    let caching = if changes { "no-cache" } else { "private, max-age=3600" };
+    let caching = if changes {
+        "no-cache"
+    } else {
+        "private, max-age=3600"
+    };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     response
 }

@@ -34,11 +34,22 @@ pub(super) async fn start(State(app): State<AppState>, headers: HeaderMap, body:
     })?;
     let start = parse_start(&body, app.defaults()).map_err(ApiError::invalid)?;
     if start.source.trim().is_empty() {
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Source URL is required"));
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "Source URL is required",
+        ));
     }
-    let job = app.registry.start(&start.source, start.request, start.session_id).await?;
+    let job = app
+        .registry
+        .start(&start.source, start.request, start.session_id)
+        .await?;
     let viewers = app.registry.viewers(&job);
-    Ok(Json(start_response(&job, &job.status(), &app.base_url(&headers), viewers)))
+    Ok(Json(start_response(
+        &job,
+        &job.status(),
+        &app.base_url(&headers),
+        viewers,
+    )))
 }
 
 /// `GET /api/transcode/{id}/status`.
@@ -49,7 +60,12 @@ pub(super) async fn status(
 ) -> Answer {
     let job = app.registry.job(job_id(&id)?)?;
     let viewers = app.registry.viewers(&job);
-    Ok(Json(status_response(&job, &job.status(), &app.base_url(&headers), viewers)))
+    Ok(Json(status_response(
+        &job,
+        &job.status(),
+        &app.base_url(&headers),
+        viewers,
+    )))
 }
 
 /// `GET /api/transcode/{id}/stream`.
@@ -67,7 +83,9 @@ pub(super) async fn stream_info(
         }
         JobPhase::Opening | JobPhase::Open(_) => {
             let url = stream_url(&job, &app.base_url(&headers));
-            Ok(Json(json!({"job_id": job.id, "stream_url": url, "status": status})))
+            Ok(Json(
+                json!({"job_id": job.id, "stream_url": url, "status": status}),
+            ))
         }
     }
 }
@@ -77,7 +95,10 @@ pub(super) async fn cancel(State(app): State<AppState>, Path(id): Path<String>) 
     let refused = || ApiError::new(StatusCode::BAD_REQUEST, "Job cannot be cancelled");
     let id = JobId::from_str(&id).map_err(|_| refused())?;
     let registry = app.registry.clone();
-    let done = app.tracker.spawn(async move { registry.cancel(id).await }).await;
+    let done = app
+        .tracker
+        .spawn(async move { registry.cancel(id).await })
+        .await;
     match done {
         Ok(Ok(true)) => Ok(Json(json!({"status": "cancelled", "job_id": id}))),
         _ => Err(refused()),
@@ -88,7 +109,10 @@ pub(super) async fn cancel(State(app): State<AppState>, Path(id): Path<String>) 
 pub(super) async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Answer {
     let id = job_id(&id)?;
     let registry = app.registry.clone();
-    let done = app.tracker.spawn(async move { registry.delete(id).await }).await;
+    let done = app
+        .tracker
+        .spawn(async move { registry.delete(id).await })
+        .await;
     done.map_err(|_| SessionError::Cancelled)??;
     Ok(Json(json!({"status": "deleted", "job_id": id})))
 }

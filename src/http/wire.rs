@@ -38,12 +38,22 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
     let mut r = Reader { errors: Vec::new() };
     let source = match fields.get("source") {
         None => {
-            r.errors.push(problem("missing", &["body", "source"], "Field required", body));
+            r.errors.push(problem(
+                "missing",
+                &["body", "source"],
+                "Field required",
+                body,
+            ));
             String::new()
         }
         Some(Value::String(s)) => s.clone(),
         Some(other) => {
-            r.wrong("string_type", &["body", "source"], "Input should be a valid string", other);
+            r.wrong(
+                "string_type",
+                &["body", "source"],
+                "Input should be a valid string",
+                other,
+            );
             String::new()
         }
     };
@@ -53,7 +63,12 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
     let start = r.number(fields, &["body", "start_time"], 0.0);
     if start < 0.0 {
         let text = "Input should be greater than or equal to 0";
-        r.wrong("greater_than_equal", &["body", "start_time"], text, &json!(start));
+        r.wrong(
+            "greater_than_equal",
+            &["body", "start_time"],
+            text,
+            &json!(start),
+        );
     }
     let output = match fields.get("output") {
         None => r.output(&Map::new(), defaults),
@@ -68,7 +83,15 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
         return Err(r.errors);
     }
     let start_time = MediaTime::from_secs_f64(start);
-    Ok(StartRequest { source, session_id, request: StreamRequest { mode, output, start_time } })
+    Ok(StartRequest {
+        source,
+        session_id,
+        request: StreamRequest {
+            mode,
+            output,
+            start_time,
+        },
+    })
 }
 
 fn problem(kind: &str, place: &[&str], text: &str, input: &Value) -> Value {
@@ -99,7 +122,12 @@ impl Reader {
                 Err(error) => {
                     let text = json!(text);
                     let place = ["body", "output", "bitrate"];
-                    self.wrong("value_error", &place, &format!("Value error, {error}"), &text);
+                    self.wrong(
+                        "value_error",
+                        &place,
+                        &format!("Value error, {error}"),
+                        &text,
+                    );
                     None
                 }
             },
@@ -140,7 +168,9 @@ impl Reader {
     }
 
     fn number(&mut self, fields: &Map<String, Value>, place: &[&str], default: f64) -> f64 {
-        let Some(value) = fields.get(place[place.len() - 1]) else { return default };
+        let Some(value) = fields.get(place[place.len() - 1]) else {
+            return default;
+        };
         let parsed = match value {
             Value::Number(n) => n.as_f64(),
             Value::String(s) => s.trim().parse().ok(),
@@ -150,14 +180,21 @@ impl Reader {
         match parsed.filter(|n: &f64| n.is_finite()) {
             Some(n) => n,
             None => {
-                self.wrong("float_parsing", place, "Input should be a valid number", value);
+                self.wrong(
+                    "float_parsing",
+                    place,
+                    "Input should be a valid number",
+                    value,
+                );
                 default
             }
         }
     }
 
     fn boolean(&mut self, fields: &Map<String, Value>, place: &[&str], default: bool) -> bool {
-        let Some(value) = fields.get(place[place.len() - 1]) else { return default };
+        let Some(value) = fields.get(place[place.len() - 1]) else {
+            return default;
+        };
         let parsed = match value {
             Value::Bool(b) => Some(*b),
             Value::Number(n) if n.as_f64() == Some(0.0) => Some(false),
@@ -170,7 +207,12 @@ impl Reader {
             _ => None,
         };
         parsed.unwrap_or_else(|| {
-            self.wrong("bool_parsing", place, "Input should be a valid boolean", value);
+            self.wrong(
+                "bool_parsing",
+                place,
+                "Input should be a valid boolean",
+                value,
+            );
             default
         })
     }
@@ -181,7 +223,12 @@ impl Reader {
             Some(Value::String(s)) => Some(s.clone()),
             Some(Value::Number(n)) if place.contains(&"bitrate") => Some(n.to_string()),
             Some(other) => {
-                self.wrong("string_type", place, "Input should be a valid string", other);
+                self.wrong(
+                    "string_type",
+                    place,
+                    "Input should be a valid string",
+                    other,
+                );
                 None
             }
         }
@@ -211,9 +258,9 @@ pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers:
 
 /// A job's status (contract 3.4); `speed`, `phase`, `segments` and `warnings` are ours.
 pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
-    let segments = status.segments_total.map(|total| {
-        json!({"total": total, "ready": status.segments_ready})
-    });
+    let segments = status
+        .segments_total
+        .map(|total| json!({"total": total, "ready": status.segments_ready}));
     json!({
         "job_id": job.id,
         "status": status.name,
@@ -257,14 +304,20 @@ fn rounded(v: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const DEFAULTS: Defaults = Defaults { video: VideoChoice::H264, audio: AudioChoice::Aac };
+    const DEFAULTS: Defaults = Defaults {
+        video: VideoChoice::H264,
+        audio: AudioChoice::Aac,
+    };
 
     #[test]
     fn coercions_are_pydantics() {
         let body = json!({"source": "http://h/a.mkv", "start_time": "30", "unknown": 1,
             "output": {"tone_map": "false", "bitrate": 4, "max_audio_channels": "6"}});
         let parsed = parse_start(&body, DEFAULTS).unwrap();
-        assert_eq!(parsed.request.start_time, MediaTime::from_micros(30_000_000));
+        assert_eq!(
+            parsed.request.start_time,
+            MediaTime::from_micros(30_000_000)
+        );
         assert!(!parsed.request.output.tone_map);
         assert_eq!(parsed.request.output.bitrate, Some(Bitrate::kbit(4000)));
         assert_eq!(parsed.request.output.max_audio_channels, 6);
@@ -281,8 +334,13 @@ mod tests {
         assert!(errors.iter().any(|e| {
             e["msg"] == "Input should be 'h264', 'h265', 'vp9', 'av1', 'copy' or 'auto'"
         }));
-        for odd in [json!([]), json!(null), json!("x"), json!({"source": 1}),
-            json!({"source": "a", "output": null})] {
+        for odd in [
+            json!([]),
+            json!(null),
+            json!("x"),
+            json!({"source": 1}),
+            json!({"source": "a", "output": null}),
+        ] {
             assert!(parse_start(&odd, DEFAULTS).is_err(), "{odd}");
         }
     }

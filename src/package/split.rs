@@ -30,22 +30,36 @@ enum CutKind {
 
 impl TrackCuts {
     pub fn pictures(timeline: Arc<SegmentTimeline>, ticks_per_frame: i64) -> Self {
-        TrackCuts { timeline, kind: CutKind::Pictures { ticks: ticks_per_frame.max(1) } }
+        TrackCuts {
+            timeline,
+            kind: CutKind::Pictures {
+                ticks: ticks_per_frame.max(1),
+            },
+        }
     }
 
     /// `timescale` is that of the timeline's grid too.
     pub fn key_pictures(timeline: Arc<SegmentTimeline>, timescale: u32) -> Self {
         let tolerance = i64::from(timescale) / 500;
-        TrackCuts { timeline, kind: CutKind::KeyPictures { tolerance } }
+        TrackCuts {
+            timeline,
+            kind: CutKind::KeyPictures { tolerance },
+        }
     }
 
     pub fn sound(timeline: Arc<SegmentTimeline>, rate: u32, frame_samples: u32) -> Self {
         let samples = i64::from(frame_samples.max(1));
-        TrackCuts { timeline, kind: CutKind::Sound { rate, samples } }
+        TrackCuts {
+            timeline,
+            kind: CutKind::Sound { rate, samples },
+        }
     }
 
     pub fn copied_sound(timeline: Arc<SegmentTimeline>, rate: u32) -> Self {
-        TrackCuts { timeline, kind: CutKind::CopiedSound { rate } }
+        TrackCuts {
+            timeline,
+            kind: CutKind::CopiedSound { rate },
+        }
     }
 
     pub fn timeline(&self) -> &Arc<SegmentTimeline> {
@@ -83,7 +97,8 @@ impl TrackCuts {
 
     /// Number of the sample that begins `done` samples into `segment`, where samples are numbered.
     pub fn unit(&self, segment: u32, done: usize) -> Option<i64> {
-        self.step().map(|step| self.boundary(segment) / step + done as i64)
+        self.step()
+            .map(|step| self.boundary(segment) / step + done as i64)
     }
 }
 
@@ -182,7 +197,9 @@ impl Splitter {
     }
 
     fn complete(&mut self, out: &mut Vec<SplitEvent>) {
-        out.push(SplitEvent::Complete { segment: self.segment });
+        out.push(SplitEvent::Complete {
+            segment: self.segment,
+        });
         self.segment += 1;
         self.count = 0;
         self.skip = 0;
@@ -192,7 +209,10 @@ impl Splitter {
     fn emit(&mut self, sample: Sample, out: &mut Vec<SplitEvent>) {
         self.count += 1;
         if self.count > self.skip {
-            out.push(SplitEvent::Sample { segment: self.segment, sample });
+            out.push(SplitEvent::Sample {
+                segment: self.segment,
+                sample,
+            });
         }
     }
 
@@ -209,26 +229,39 @@ impl Splitter {
         if begins {
             let expected = start + self.count as i64 * ticks;
             if sample.pts > expected && !self.started {
-                return Err(SplitError::Late { late_ticks: sample.pts - expected });
+                return Err(SplitError::Late {
+                    late_ticks: sample.pts - expected,
+                });
             }
             if sample.pts != expected {
-                return Err(SplitError::OffGrid { pts: sample.pts, expected });
+                return Err(SplitError::OffGrid {
+                    pts: sample.pts,
+                    expected,
+                });
             }
             if !sample.sync {
-                return Err(SplitError::NoKeyFrame { segment: self.segment });
+                return Err(SplitError::NoKeyFrame {
+                    segment: self.segment,
+                });
             }
             self.started = true;
         }
         let end = self.cuts.boundary(self.segment + 1);
         let step = (sample.pts - start).div_euclid(ticks);
         if sample.pts < start || sample.pts >= end || (sample.pts - start) % ticks != 0 {
-            return Err(SplitError::OffGrid { pts: sample.pts, expected: start });
+            return Err(SplitError::OffGrid {
+                pts: sample.pts,
+                expected: start,
+            });
         }
         self.latest = self.latest.max(step);
         self.held.push(sample);
         let have = (self.count + self.held.len()) as i64;
         if have > self.latest + 1 {
-            return Err(SplitError::OffGrid { pts: start + step * ticks, expected: start });
+            return Err(SplitError::OffGrid {
+                pts: start + step * ticks,
+                expected: start,
+            });
         }
         if have == self.latest + 1 {
             self.release(out);
@@ -257,14 +290,19 @@ impl Splitter {
                 return Ok(());
             }
             if sample.pts > start + tolerance {
-                return Err(SplitError::Late { late_ticks: sample.pts - start });
+                return Err(SplitError::Late {
+                    late_ticks: sample.pts - start,
+                });
             }
             self.started = true;
         } else if sample.sync && sample.pts >= self.cuts.boundary(self.segment + 1) - tolerance {
             let next = self.cuts.boundary(self.segment + 1);
             if self.segment + 1 < self.cuts.timeline.len() {
                 if sample.pts > next + tolerance {
-                    return Err(SplitError::OffGrid { pts: sample.pts, expected: next });
+                    return Err(SplitError::OffGrid {
+                        pts: sample.pts,
+                        expected: next,
+                    });
                 }
                 self.complete(out);
             }
@@ -286,8 +324,13 @@ impl Splitter {
         }
         if sample.pts != expected {
             return Err(match self.started {
-                false => SplitError::Late { late_ticks: sample.pts - expected },
-                true => SplitError::OffGrid { pts: sample.pts, expected },
+                false => SplitError::Late {
+                    late_ticks: sample.pts - expected,
+                },
+                true => SplitError::OffGrid {
+                    pts: sample.pts,
+                    expected,
+                },
             });
         }
         self.started = true;
@@ -300,7 +343,11 @@ impl Splitter {
         Ok(())
     }
 
-    fn copied_sound(&mut self, sample: Sample, out: &mut Vec<SplitEvent>) -> Result<(), SplitError> {
+    fn copied_sound(
+        &mut self,
+        sample: Sample,
+        out: &mut Vec<SplitEvent>,
+    ) -> Result<(), SplitError> {
         if !self.started {
             if sample.pts < self.cuts.boundary(self.segment) {
                 return Ok(());
@@ -330,7 +377,13 @@ mod tests {
     }
 
     fn sample(pts: i64, sync: bool) -> Sample {
-        Sample { dts: pts, pts, duration: 1, sync, data: Bytes::new() }
+        Sample {
+            dts: pts,
+            pts,
+            duration: 1,
+            sync,
+            data: Bytes::new(),
+        }
     }
 
     /// Pictures `from..until` in a decoding order with B-frames, key frames at every cut.
@@ -352,7 +405,10 @@ mod tests {
     }
 
     fn run(s: &mut Splitter, samples: Vec<Sample>) -> Vec<SplitEvent> {
-        samples.into_iter().flat_map(|x| s.push(x).unwrap()).collect()
+        samples
+            .into_iter()
+            .flat_map(|x| s.push(x).unwrap())
+            .collect()
     }
 
     proptest! {
@@ -412,9 +468,18 @@ mod tests {
     fn what_is_not_as_planned_is_refused() {
         let cuts = TrackCuts::pictures(timeline(300), 10);
         let at = |done| Splitter::new(cuts.clone(), 1, done);
-        assert_eq!(at(0).push(sample(310, true)), Err(SplitError::Late { late_ticks: 10 }));
-        assert_eq!(at(0).push(sample(300, false)), Err(SplitError::NoKeyFrame { segment: 1 }));
-        assert!(matches!(at(0).push(sample(290, true)), Err(SplitError::OffGrid { .. })));
+        assert_eq!(
+            at(0).push(sample(310, true)),
+            Err(SplitError::Late { late_ticks: 10 })
+        );
+        assert_eq!(
+            at(0).push(sample(300, false)),
+            Err(SplitError::NoKeyFrame { segment: 1 })
+        );
+        assert!(matches!(
+            at(0).push(sample(290, true)),
+            Err(SplitError::OffGrid { .. })
+        ));
         let mut twice = at(0);
         twice.push(sample(300, true)).unwrap();
         assert!(twice.push(sample(300, false)).is_err());
@@ -429,10 +494,19 @@ mod tests {
         let t = SegmentTimeline::at_keyframes(Grid::ticks(90_000), 600_000, 4.0, &keys).unwrap();
         let cuts = TrackCuts::key_pictures(Arc::new(t), 90_000);
         let mut s = Splitter::new(cuts, 1, 0);
-        let mut events = run(&mut s, vec![sample(0, true), sample(90_001, true), sample(95_000, false)]);
-        events.extend(run(&mut s, vec![sample(270_000, true), sample(500_000, true)]));
+        let mut events = run(
+            &mut s,
+            vec![sample(0, true), sample(90_001, true), sample(95_000, false)],
+        );
+        events.extend(run(
+            &mut s,
+            vec![sample(270_000, true), sample(500_000, true)],
+        ));
         events.extend(s.finish());
-        let completed = events.iter().filter(|e| matches!(e, SplitEvent::Complete { .. })).count();
+        let completed = events
+            .iter()
+            .filter(|e| matches!(e, SplitEvent::Complete { .. }))
+            .count();
         assert_eq!((completed, events.len()), (3, 7));
     }
 }

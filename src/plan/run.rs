@@ -147,7 +147,7 @@ impl StreamPlan {
         }
         let timescale = video_timescale(video).to_string();
         output.extend(strings(&["-video_track_timescale", &timescale]));
-        output.extend(fragments("frag_every_frame"));
+        output.extend(fragments("frag_every_frame+"));
         Invocation {
             input: input_seek(seek),
             output,
@@ -256,7 +256,7 @@ impl StreamPlan {
             "-video_track_timescale",
             &COPY_TIMESCALE.to_string(),
         ]));
-        output.extend(fragments("frag_every_frame"));
+        output.extend(fragments("frag_every_frame+"));
         Invocation {
             input: input_seek(seek),
             output,
@@ -321,7 +321,7 @@ impl StreamPlan {
         output.extend(strings(&[
             "-c:a", "aac", "-ac", &channels, "-b:a", &bitrate,
         ]));
-        output.extend(fragments("empty_moov"));
+        output.extend(fragments(""));
         let at = output.len() - 1;
         output.splice(at..at, strings(&["-frag_duration", "100000"]));
         Invocation {
@@ -337,7 +337,7 @@ impl StreamPlan {
         let mut output = mapping(audio.stream);
         output.extend(strings(&["-vn", "-c:a", "copy", "-bsf:a", "aac_adtstoasc"]));
         output.extend(self.output_shift());
-        output.extend(fragments("empty_moov"));
+        output.extend(fragments(""));
         let at = output.len() - 1;
         output.splice(at..at, strings(&["-frag_duration", "100000"]));
         Invocation {
@@ -441,7 +441,7 @@ fn mapping(stream: u32) -> Vec<String> {
 }
 
 fn fragments(when: &str) -> Vec<String> {
-    let flags = format!("{when}+empty_moov+default_base_moof+skip_trailer+frag_discont");
+    let flags = format!("{when}empty_moov+default_base_moof+skip_trailer+frag_discont");
     strings(&[
         "-f",
         "mp4",

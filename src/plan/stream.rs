@@ -83,7 +83,9 @@ impl StreamPlan {
     pub fn audio_frames(&self) -> i64 {
         let rate = self.audio.as_ref().map_or(48_000, |a| a.sample_rate);
         let grid = Grid::audio_frames(rate, AAC_FRAME_SAMPLES);
-        self.timeline.grid().ceil_in(self.timeline.start(self.timeline.len()), grid)
+        self.timeline
+            .grid()
+            .ceil_in(self.timeline.start(self.timeline.len()), grid)
     }
 
     /// RFC 6381 names are known only from the encoder's headers; this bound of the rate is known

@@ -46,7 +46,9 @@ struct Index {
 impl Index {
     fn touch(&mut self, key: &SegmentKey) -> bool {
         self.clock += 1;
-        let Some(entry) = self.entries.get_mut(key) else { return false };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
         self.order.remove(&entry.used);
         entry.used = self.clock;
         self.order.insert(self.clock, *key);
@@ -83,14 +85,22 @@ impl SegmentCache {
     /// Takes possession of a new folder below `parent`, whose left-overs are deleted. Blocks on the
     /// disk: called once at start.
     pub fn open(parent: &Path, limit_bytes: u64) -> Result<Arc<Self>, CacheError> {
-        let fail = |source| CacheError { path: parent.display().to_string(), source };
+        let fail = |source| CacheError {
+            path: parent.display().to_string(),
+            source,
+        };
         std::fs::create_dir_all(parent).map_err(fail)?;
         remove_left_overs(parent).map_err(fail)?;
         let folder = parent.join(format!("segments-{}", Uuid::now_v7()));
         std::fs::create_dir(&folder).map_err(fail)?;
         let lock = std::fs::File::create(folder.join(LOCK_NAME)).map_err(fail)?;
         lock.lock().map_err(fail)?;
-        Ok(Arc::new(SegmentCache { folder, limit_bytes, index: Mutex::default(), _lock: lock }))
+        Ok(Arc::new(SegmentCache {
+            folder,
+            limit_bytes,
+            index: Mutex::default(),
+            _lock: lock,
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -98,7 +108,8 @@ impl SegmentCache {
     }
 
     fn path(&self, key: &SegmentKey) -> PathBuf {
-        self.folder.join(format!("{}-{}-{:05}", key.stream, key.track, key.segment))
+        self.folder
+            .join(format!("{}-{}-{:05}", key.stream, key.track, key.segment))
     }
 
     pub fn used_bytes(&self) -> u64 {
@@ -157,7 +168,14 @@ impl SegmentCache {
         index.order.insert(used, key);
         index.bytes += bytes;
         index.written += bytes;
-        index.entries.insert(key, Entry { bytes, used, owner: Arc::downgrade(owner) });
+        index.entries.insert(
+            key,
+            Entry {
+                bytes,
+                used,
+                owner: Arc::downgrade(owner),
+            },
+        );
         evicted
     }
 
@@ -191,7 +209,12 @@ impl SegmentCache {
     pub(super) async fn remove_stream(&self, stream: Uuid) {
         let keys: Vec<SegmentKey> = {
             let mut index = self.lock();
-            let keys: Vec<_> = index.entries.keys().filter(|k| k.stream == stream).copied().collect();
+            let keys: Vec<_> = index
+                .entries
+                .keys()
+                .filter(|k| k.stream == stream)
+                .copied()
+                .collect();
             for key in &keys {
                 index.remove(key);
             }

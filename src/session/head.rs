@@ -31,7 +31,9 @@ enum Outcome {
     /// Its first sample was after the wanted one.
     TooLate,
     /// The source ended at this unit, before the timeline does.
-    SourceEnded { unit: i64 },
+    SourceEnded {
+        unit: i64,
+    },
     Failed(String),
 }
 
@@ -55,7 +57,10 @@ pub(super) async fn run(track: Arc<Track>, order: Order) {
 
 async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<String> {
     // Both are held until the process is gone.
-    let _own = order.cancel.run_until_cancelled(track.permits.acquire()).await?;
+    let _own = order
+        .cancel
+        .run_until_cancelled(track.permits.acquire())
+        .await?;
     let encoders = &track.core.context.encoders;
     let _shared = order.cancel.run_until_cancelled(encoders.acquire()).await?;
     loop {
@@ -69,14 +74,27 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
                 let Some(deeper) = learned.preroll.max(run.preroll).deeper() else {
                     return Some("the source cannot be read at this place".into());
                 };
-                tracing::debug!(track = track.kind.name(), segment = *at, ?deeper, "seek was too late");
+                tracing::debug!(
+                    track = track.kind.name(),
+                    segment = *at,
+                    ?deeper,
+                    "seek was too late"
+                );
                 track.learn(|l| l.preroll = l.preroll.max(deeper));
             }
             Outcome::SourceEnded { unit } => {
-                if track.learned().source_end.is_some_and(|known| known <= unit) {
+                if track
+                    .learned()
+                    .source_end
+                    .is_some_and(|known| known <= unit)
+                {
                     return Some("the source ended too early".into());
                 }
-                tracing::debug!(track = track.kind.name(), unit, "the source ends before its length");
+                tracing::debug!(
+                    track = track.kind.name(),
+                    unit,
+                    "the source ends before its length"
+                );
                 track.learn(|l| l.source_end = Some(unit));
             }
             Outcome::Failed(reason) => {
@@ -146,8 +164,18 @@ impl<'a> Run<'a> {
         let plan = &self.track.core.plan;
         let (preroll, padding) = (self.preroll, self.padding);
         match self.track.kind {
-            TrackKind::Video => plan.video_run(VideoRun { from, until, preroll, padding }),
-            TrackKind::Audio => plan.audio_run(AudioRun { from, until, preroll, padding }),
+            TrackKind::Video => plan.video_run(VideoRun {
+                from,
+                until,
+                preroll,
+                padding,
+            }),
+            TrackKind::Audio => plan.audio_run(AudioRun {
+                from,
+                until,
+                preroll,
+                padding,
+            }),
         }
     }
 
@@ -226,7 +254,9 @@ impl<'a> Run<'a> {
             (Padding::Short, TrackKind::Video) => self.track.core.units_in(PAD_SECONDS),
             (Padding::Short, TrackKind::Audio) => self.track.core.audio_units_in(PAD_SECONDS),
         };
-        Outcome::SourceEnded { unit: (unit - pad).max(1) }
+        Outcome::SourceEnded {
+            unit: (unit - pad).max(1),
+        }
     }
 
     /// Reads the encoder's output to its end; `Some` when the run must be ended from here.
@@ -272,7 +302,13 @@ impl<'a> Run<'a> {
             if !self.track.should_pause(self.order.head) {
                 break !self.order.cancel.is_cancelled();
             }
-            if self.order.cancel.run_until_cancelled(changed).await.is_none() {
+            if self
+                .order
+                .cancel
+                .run_until_cancelled(changed)
+                .await
+                .is_none()
+            {
                 break false;
             }
         };
@@ -286,7 +322,9 @@ impl<'a> Run<'a> {
             Fmp4Event::Config(config) => {
                 return match self.track.accept_config(config) {
                     true => Ok(()),
-                    false => Err(Outcome::Failed("its headers differ from earlier runs'".into())),
+                    false => Err(Outcome::Failed(
+                        "its headers differ from earlier runs'".into(),
+                    )),
                 };
             }
             Fmp4Event::Sample(sample) => sample,
@@ -316,14 +354,21 @@ impl<'a> Run<'a> {
                 self.track.finished(self.order.head, segment)
             }
         };
-        if goes_on { Ok(()) } else { Err(Outcome::Stopped) }
+        if goes_on {
+            Ok(())
+        } else {
+            Err(Outcome::Stopped)
+        }
     }
 
     fn measure(&mut self, segment: u32) {
         let now = Instant::now();
-        let working = (now - self.segment_began).saturating_sub(self.paused).as_secs_f64();
+        let working = (now - self.segment_began)
+            .saturating_sub(self.paused)
+            .as_secs_f64();
         if working > 0.0 {
-            self.track.observe_speed(self.track.cuts.timeline().seconds(segment) / working);
+            self.track
+                .observe_speed(self.track.cuts.timeline().seconds(segment) / working);
         }
         self.segment_began = now;
         self.paused = Duration::ZERO;

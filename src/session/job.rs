@@ -59,7 +59,12 @@ pub struct JobStatus {
 }
 
 impl Job {
-    pub(super) fn new(source: String, request: StreamRequest, session_id: Option<String>, now_ms: u64) -> Self {
+    pub(super) fn new(
+        source: String,
+        request: StreamRequest,
+        session_id: Option<String>,
+        now_ms: u64,
+    ) -> Self {
         Job {
             id: JobId::random(),
             source,
@@ -133,7 +138,9 @@ impl Job {
                 status.activity = "cancelled";
             }
         }
-        let shown = self.shown.fetch_max((status.progress * 100.0) as u32, Ordering::Relaxed);
+        let shown = self
+            .shown
+            .fetch_max((status.progress * 100.0) as u32, Ordering::Relaxed);
         status.progress = status.progress.max(f64::from(shown) / 100.0);
         status
     }
@@ -156,15 +163,27 @@ impl Stream {
         status.duration = plan.duration().map(MediaTime::as_secs_f64);
         status.segments_total = Some(total);
         status.segments_ready = main.ready.clone();
-        status.speed = if main.heads.is_empty() || main.paused { 0.0 } else { main.speed };
+        status.speed = if main.heads.is_empty() || main.paused {
+            0.0
+        } else {
+            main.speed
+        };
         status.software = true;
         status.start_time = plan.start_time;
-        let made: f64 = main.ready.iter().map(|(a, b)| self.seconds_between(*a, *b)).sum();
+        let made: f64 = main
+            .ready
+            .iter()
+            .map(|(a, b)| self.seconds_between(*a, *b))
+            .sum();
         let whole = timeline.duration().as_secs_f64().max(0.001);
         let continuous = main.ready.first().filter(|r| r.0 == 0);
         status.current_time = continuous.map_or(0.0, |r| self.seconds_between(r.0, r.1));
         let complete = self.all_ready();
-        status.progress = if complete { 100.0 } else { (made / whole * 100.0).min(99.9) };
+        status.progress = if complete {
+            100.0
+        } else {
+            (made / whole * 100.0).min(99.9)
+        };
         status.name = if complete { "ready" } else { "processing" };
         status.activity = match (complete, main) {
             (true, _) => "ready",
@@ -177,9 +196,15 @@ impl Stream {
             status.eta_seconds = Some(((whole - made) / status.speed).max(0.0) as u64);
         }
         for view in &views {
-            status.warnings.extend(view.last_failure.iter().map(|f| format!("the encoder failed: {f}")));
             status.warnings.extend(
-                view.disk_error.iter().map(|e| format!("finished segments cannot be stored: {e}")),
+                view.last_failure
+                    .iter()
+                    .map(|f| format!("the encoder failed: {f}")),
+            );
+            status.warnings.extend(
+                view.disk_error
+                    .iter()
+                    .map(|e| format!("finished segments cannot be stored: {e}")),
             );
         }
         status.warnings.dedup();
@@ -187,6 +212,8 @@ impl Stream {
 
     fn seconds_between(&self, first: u32, last: u32) -> f64 {
         let timeline = &self.core.plan.timeline;
-        timeline.grid().seconds(timeline.end(last) - timeline.start(first))
+        timeline
+            .grid()
+            .seconds(timeline.end(last) - timeline.start(first))
     }
 }

@@ -55,7 +55,11 @@ impl Opener {
         let keyframes: Option<Vec<MediaTime>> = None;
         let hardware = &self.tools.hardware;
         let plan = plan_stream(&probe, keyframes.as_deref(), request, hardware, &self.plan);
-        Ok(Inspection { probe, keyframes, plan })
+        Ok(Inspection {
+            probe,
+            keyframes,
+            plan,
+        })
     }
 
     /// A gate for a source read over HTTP; local files and live protocols need none.
@@ -74,14 +78,17 @@ impl Opener {
 
     async fn probe(&self, locator: &SourceLocator) -> Result<SourceProbe, SessionError> {
         let gate = self.gate(locator, &self.cancel);
-        let gate = gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
+        let gate =
+            gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
         let input = ffmpeg_input_options(locator, gate.as_ref().map(GateGuard::proxy_url));
         let mut probe = probe_source(&self.tools, &self.launcher, &input, PROBE_WITHIN)
             .await
             .map_err(|error| blame(gate.as_ref(), error))?;
         if probe.duration.is_none() && !matches!(locator, SourceLocator::Live(_)) {
             let end = scan_duration(&self.tools, &self.launcher, &input, SCAN_WITHIN).await;
-            probe.duration = end.map(|e| e - probe.start_time).filter(|d| d.is_positive());
+            probe.duration = end
+                .map(|e| e - probe.start_time)
+                .filter(|d| d.is_positive());
         }
         Ok(probe)
     }
@@ -89,9 +96,15 @@ impl Opener {
 
 /// ffprobe says only that it could not open the source; the gate knows why.
 fn blame(gate: Option<&GateGuard>, error: ProbeError) -> SessionError {
-    let Some(report) = gate.map(GateGuard::report) else { return error.into() };
+    let Some(report) = gate.map(GateGuard::report) else {
+        return error.into();
+    };
     if let Some(host) = report.refused {
-        return SourceError::Refused { host, setting: "sources.deny_hosts" }.into();
+        return SourceError::Refused {
+            host,
+            setting: "sources.deny_hosts",
+        }
+        .into();
     }
     match (report.last_status, report.upstream_error) {
         (Some(status @ (404 | 410)), _) => SourceError::NotFound(status).into(),

@@ -79,11 +79,23 @@ pub struct Registry {
 impl Registry {
     /// Must be called on a runtime; starts the task that ends idle encoders.
     pub fn new(parts: RegistryParts) -> Arc<Registry> {
-        let RegistryParts { opener, cache, settings, tracker, cancel } = parts;
+        let RegistryParts {
+            opener,
+            cache,
+            settings,
+            tracker,
+            cancel,
+        } = parts;
         let encoders = Semaphore::new(settings.max_encoders.max(2));
         let started = Instant::now();
         let context = Context {
-            opener, cache, encoders, settings, tracker, cancel, started,
+            opener,
+            cache,
+            encoders,
+            settings,
+            tracker,
+            cancel,
+            started,
         };
         let registry = Arc::new(Registry {
             context: Arc::new(context),
@@ -91,7 +103,10 @@ impl Registry {
             totals: Totals::default(),
         });
         let weak = Arc::downgrade(&registry);
-        registry.context.tracker.spawn(janitor(weak, registry.context.cancel.clone()));
+        registry
+            .context
+            .tracker
+            .spawn(janitor(weak, registry.context.cancel.clone()));
         registry
     }
 
@@ -126,10 +141,17 @@ impl Registry {
 
     /// Media time made per wall time, over the streams being made now; 0 when there are none.
     pub fn average_speed(&self) -> f64 {
-        let streams: Vec<_> = self.lock().streams.values().filter_map(Weak::upgrade).collect();
+        let streams: Vec<_> = self
+            .lock()
+            .streams
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
         let views = streams.iter().filter_map(|s| s.views().into_iter().next());
-        let speeds: Vec<f64> =
-            views.filter(|v| !v.heads.is_empty() && !v.paused).map(|v| v.speed).collect();
+        let speeds: Vec<f64> = views
+            .filter(|v| !v.heads.is_empty() && !v.paused)
+            .map(|v| v.speed)
+            .collect();
         speeds.iter().sum::<f64>() / speeds.len().max(1) as f64
     }
 
@@ -148,7 +170,9 @@ impl Registry {
         tracing::info!(job.id = %job.id, source = %job.source, "job started");
         let (registry, opening) = (self.clone(), job.clone());
         // Detached on purpose: the job goes on when the client that asked for it is gone.
-        self.context.tracker.spawn(async move { registry.open(opening, locator).await });
+        self.context
+            .tracker
+            .spawn(async move { registry.open(opening, locator).await });
         Ok(job)
     }
 
@@ -204,7 +228,12 @@ impl Registry {
 
     /// A job by its id; notes that a client cares for it.
     pub fn job(&self, id: JobId) -> Result<Arc<Job>, SessionError> {
-        let job = self.lock().jobs.get(&id).cloned().ok_or(SessionError::NoSuchJob)?;
+        let job = self
+            .lock()
+            .jobs
+            .get(&id)
+            .cloned()
+            .ok_or(SessionError::NoSuchJob)?;
         job.touch(self.context.now_ms());
         Ok(job)
     }
@@ -215,7 +244,9 @@ impl Registry {
 
     /// Jobs that watch the same stream, at least one.
     pub fn viewers(&self, job: &Job) -> usize {
-        let JobPhase::Open(stream) = job.phase() else { return 1 };
+        let JobPhase::Open(stream) = job.phase() else {
+            return 1;
+        };
         let same = |j: &Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Open(s) if Arc::ptr_eq(s, &stream));
         self.lock().jobs.values().filter(|j| same(j)).count().max(1)
     }
@@ -233,7 +264,11 @@ impl Registry {
 
     /// Ends a job and forgets it; deletes what no other job shares.
     pub async fn delete(&self, id: JobId) -> Result<(), SessionError> {
-        let job = self.lock().jobs.remove(&id).ok_or(SessionError::NoSuchJob)?;
+        let job = self
+            .lock()
+            .jobs
+            .remove(&id)
+            .ok_or(SessionError::NoSuchJob)?;
         if job.is_live() {
             self.totals.cancelled.fetch_add(1, Ordering::Relaxed);
         } else if matches!(job.phase(), JobPhase::Open(_)) {
@@ -246,7 +281,9 @@ impl Registry {
 
     async fn release(&self, job: &Arc<Job>) {
         let before = job.phase.send_replace(JobPhase::Cancelled);
-        let JobPhase::Open(stream) = before else { return };
+        let JobPhase::Open(stream) = before else {
+            return;
+        };
         let shared = {
             let mut state = self.lock();
             let uses = |j: &Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Open(s) if Arc::ptr_eq(s, &stream));
@@ -299,7 +336,9 @@ async fn janitor(registry: Weak<Registry>, cancel: CancellationToken) {
     let mut ticks = tokio::time::interval(CLEAN_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        let Some(registry) = registry.upgrade() else { return };
+        let Some(registry) = registry.upgrade() else {
+            return;
+        };
         registry.clean().await;
     }
 }

@@ -31,8 +31,15 @@ pub(super) struct GrowingSegment {
 
 impl GrowingSegment {
     pub(super) fn new() -> Arc<Self> {
-        let start = Progress { samples: 0, complete: false, failed: None };
-        Arc::new(GrowingSegment { inner: Mutex::default(), progress: watch::Sender::new(start) })
+        let start = Progress {
+            samples: 0,
+            complete: false,
+            failed: None,
+        };
+        Arc::new(GrowingSegment {
+            inner: Mutex::default(),
+            progress: watch::Sender::new(start),
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -54,7 +61,8 @@ impl GrowingSegment {
 
     /// Tells readers that no more will come.
     pub(super) fn fail(&self, reason: &str) {
-        self.progress.send_modify(|p| p.failed = Some(reason.to_owned()));
+        self.progress
+            .send_modify(|p| p.failed = Some(reason.to_owned()));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,7 +74,11 @@ impl GrowingSegment {
     }
 
     fn tail(&self, from: usize) -> Vec<Sample> {
-        self.lock().samples.get(from..).map(<[Sample]>::to_vec).unwrap_or_default()
+        self.lock()
+            .samples
+            .get(from..)
+            .map(<[Sample]>::to_vec)
+            .unwrap_or_default()
     }
 
     pub(super) fn reader(self: &Arc<Self>) -> SegmentReader {
@@ -102,7 +114,11 @@ impl SegmentReader {
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Sample>>, SessionError> {
         match self {
             SegmentReader::Whole(samples) => Ok(samples.take().filter(|s| !s.is_empty())),
-            SegmentReader::Growing { segment, progress, read } => {
+            SegmentReader::Growing {
+                segment,
+                progress,
+                read,
+            } => {
                 let at = *read;
                 let more = |p: &Progress| p.samples > at || p.complete || p.failed.is_some();
                 let now = match progress.wait_for(more).await {

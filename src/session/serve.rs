@@ -6,7 +6,9 @@ use async_stream::try_stream;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream as ByteStream, StreamExt, future};
 
-use crate::hls::{Grid, MasterEntry, MediaPlaylist, PlaylistKind, SegmentTimeline, master_playlist};
+use crate::hls::{
+    Grid, MasterEntry, MediaPlaylist, PlaylistKind, SegmentTimeline, master_playlist,
+};
 use crate::package::{CmafSegment, Sample, TS_ORIGIN, TsLayout, TsSegment, init_segment};
 use crate::plan::{AAC_FRAME_SAMPLES, Packaging};
 
@@ -85,7 +87,9 @@ impl Stream {
         match file {
             StreamFile::Master if transport => {
                 let timeline = &self.core.plan.timeline;
-                Ok(Served::Playlist(self.playlist(timeline, None, "segment_", ".ts")))
+                Ok(Served::Playlist(
+                    self.playlist(timeline, None, "segment_", ".ts"),
+                ))
             }
             StreamFile::Master => Ok(Served::Playlist(self.master().await?)),
             StreamFile::TransportSegment(i) if transport => self.transport_segment(i).await,
@@ -126,9 +130,8 @@ impl Stream {
 
     /// Whether `file` can be given without encoding anything.
     pub fn is_made(&self, file: StreamFile) -> bool {
-        let ready = |track: &Option<std::sync::Arc<Track>>, i| {
-            track.as_ref().is_none_or(|t| t.is_ready(i))
-        };
+        let ready =
+            |track: &Option<std::sync::Arc<Track>>, i| track.as_ref().is_none_or(|t| t.is_ready(i));
         match file {
             StreamFile::Master | StreamFile::VideoPlaylist | StreamFile::AudioPlaylist => true,
             StreamFile::VideoInit | StreamFile::AudioInit => true,
@@ -155,7 +158,15 @@ impl Stream {
     ) -> String {
         let longest_hint = self.core.context.settings.segment_seconds * 1.25;
         let kind = PlaylistKind::Vod;
-        MediaPlaylist { timeline, kind, init_uri, segment_prefix, extension, longest_hint }.text()
+        MediaPlaylist {
+            timeline,
+            kind,
+            init_uri,
+            segment_prefix,
+            extension,
+            longest_hint,
+        }
+        .text()
     }
 
     /// The same cuts in audio frames: `EXTINF` of an audio rendition is exact too.
@@ -165,7 +176,8 @@ impl Stream {
             (Some(a), Some(track)) if a.encode.is_some() => {
                 let frame = i64::from(AAC_FRAME_SAMPLES);
                 let grid = Grid::audio_frames(a.sample_rate, AAC_FRAME_SAMPLES);
-                plan.timeline.mapped(grid, |segment| track.cuts.boundary(segment) / frame)
+                plan.timeline
+                    .mapped(grid, |segment| track.cuts.boundary(segment) / frame)
             }
             _ => plan.timeline.clone(),
         }
@@ -223,7 +235,10 @@ impl Stream {
             }
         };
         let (video, audio) = future::try_join(open(&self.video), open(&self.audio)).await?;
-        let whole = [&video, &audio].into_iter().flatten().all(|(o, _)| o.is_whole());
+        let whole = [&video, &audio]
+            .into_iter()
+            .flatten()
+            .all(|(o, _)| o.is_whole());
         let layout = TsLayout {
             video: video.as_ref().map(|(_, c)| (**c).clone()),
             audio: audio.as_ref().map(|(_, c)| (**c).clone()),
@@ -344,18 +359,33 @@ pub async fn collect(mut body: LiveBytes) -> Result<Bytes, SessionError> {
     Ok(all.freeze())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_exact() {
-        assert_eq!(StreamFile::parse("segment_00007.ts"), Some(StreamFile::TransportSegment(7)));
-        assert_eq!(StreamFile::parse("segment_100000.ts"), Some(StreamFile::TransportSegment(100_000)));
-        assert_eq!(StreamFile::parse("video_00000.m4s"), Some(StreamFile::VideoSegment(0)));
-        for bad in ["segment_7.ts", "segment_-0001.ts", "../master.m3u8", "segment_00001.m4s", "",
-            "segment_99999999999.ts", "segment_+0001.ts"] {
+        assert_eq!(
+            StreamFile::parse("segment_00007.ts"),
+            Some(StreamFile::TransportSegment(7))
+        );
+        assert_eq!(
+            StreamFile::parse("segment_100000.ts"),
+            Some(StreamFile::TransportSegment(100_000))
+        );
+        assert_eq!(
+            StreamFile::parse("video_00000.m4s"),
+            Some(StreamFile::VideoSegment(0))
+        );
+        for bad in [
+            "segment_7.ts",
+            "segment_-0001.ts",
+            "../master.m3u8",
+            "segment_00001.m4s",
+            "",
+            "segment_99999999999.ts",
+            "segment_+0001.ts",
+        ] {
             assert_eq!(StreamFile::parse(bad), None, "{bad}");
         }
     }

@@ -61,7 +61,8 @@ impl StreamCore {
 
     pub(super) fn audio_units_in(&self, seconds: i64) -> i64 {
         let rate = self.plan.audio.as_ref().map_or(48_000, |a| a.sample_rate);
-        Grid::audio_frames(rate, AAC_FRAME_SAMPLES).unit_near(MediaTime::from_micros(seconds * 1_000_000))
+        Grid::audio_frames(rate, AAC_FRAME_SAMPLES)
+            .unit_near(MediaTime::from_micros(seconds * 1_000_000))
     }
 
     /// What the gate saw of trouble with the source, in words.
@@ -90,13 +91,22 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(plan: StreamPlan, locator: SourceLocator, context: Arc<Context>) -> Stream {
         let cancel = context.cancel.child_token();
-        let core = Arc::new(StreamCore { id: Uuid::now_v7(), plan, locator, context, cancel });
+        let core = Arc::new(StreamCore {
+            id: Uuid::now_v7(),
+            plan,
+            locator,
+            context,
+            cancel,
+        });
         let plan = &core.plan;
         let timeline = Arc::new(plan.timeline.clone());
         let both = plan.video.is_some() && plan.audio.is_some();
         let heads = core.context.settings.max_heads_per_session;
-        let (video_heads, audio_heads) =
-            if both { (heads.div_ceil(2), (heads / 2).max(1)) } else { (heads, heads) };
+        let (video_heads, audio_heads) = if both {
+            (heads.div_ceil(2), (heads / 2).max(1))
+        } else {
+            (heads, heads)
+        };
         let video = plan.video.as_ref().map(|v| {
             let cuts = match &v.encode {
                 Some(_) => {
@@ -105,17 +115,34 @@ impl Stream {
                 }
                 None => TrackCuts::key_pictures(timeline.clone(), crate::plan::COPY_TIMESCALE),
             };
-            Track::new(TrackKind::Video, cuts, core.clone(), video_heads, plan.video_end)
+            Track::new(
+                TrackKind::Video,
+                cuts,
+                core.clone(),
+                video_heads,
+                plan.video_end,
+            )
         });
         let audio = plan.audio.as_ref().map(|a| {
             let cuts = match &a.encode {
                 Some(_) => TrackCuts::sound(timeline.clone(), a.sample_rate, AAC_FRAME_SAMPLES),
                 None => TrackCuts::copied_sound(timeline.clone(), a.sample_rate),
             };
-            Track::new(TrackKind::Audio, cuts, core.clone(), audio_heads, plan.audio_end)
+            Track::new(
+                TrackKind::Audio,
+                cuts,
+                core.clone(),
+                audio_heads,
+                plan.audio_end,
+            )
         });
         let seen = core.context.now_ms();
-        Stream { core, video, audio, last_seen_ms: AtomicU64::new(seen) }
+        Stream {
+            core,
+            video,
+            audio,
+            last_seen_ms: AtomicU64::new(seen),
+        }
     }
 
     pub fn plan(&self) -> &StreamPlan {
@@ -133,7 +160,8 @@ impl Stream {
 
     /// A client asked for something of this stream.
     pub(super) fn touch(&self) {
-        self.last_seen_ms.store(self.core.context.now_ms(), Ordering::Relaxed);
+        self.last_seen_ms
+            .store(self.core.context.now_ms(), Ordering::Relaxed);
     }
 
     pub(super) fn idle_for(&self) -> Duration {

@@ -72,7 +72,9 @@ pub(super) struct Track {
 
 impl std::fmt::Debug for Track {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Track").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Track")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +102,9 @@ impl Track {
         source_end: Option<i64>,
     ) -> Arc<Track> {
         let timeline = cuts.timeline().clone();
-        let lengths = (0..timeline.len()).map(|i| (timeline.seconds(i) * 1000.0) as u32).collect();
+        let lengths = (0..timeline.len())
+            .map(|i| (timeline.seconds(i) * 1000.0) as u32)
+            .collect();
         let goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
         Arc::new(Track {
             kind,
@@ -113,7 +117,10 @@ impl Track {
                 unsaved: Vec::new(),
                 given_up: HashMap::new(),
                 config: None,
-                learned: Learned { preroll: Preroll::Near, source_end },
+                learned: Learned {
+                    preroll: Preroll::Near,
+                    source_end,
+                },
                 last_failure: None,
                 paused: 0,
                 disk_error: None,
@@ -132,10 +139,19 @@ impl Track {
     fn perform(self: &Arc<Self>, state: &mut State, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start { head, segment, until } => {
+                Action::Start {
+                    head,
+                    segment,
+                    until,
+                } => {
                     let cancel = self.core.cancel.child_token();
                     state.heads.insert(head, cancel.clone());
-                    let order = head::Order { head, segment, until, cancel };
+                    let order = head::Order {
+                        head,
+                        segment,
+                        until,
+                        cancel,
+                    };
                     let track = self.clone();
                     self.core.context.tracker.spawn(head::run(track, order));
                 }
@@ -192,10 +208,16 @@ impl Track {
     /// A reader of `segment` that delivers samples as they are made. Waits until the first ones can
     /// be read. Cancel-safe: dropping the future or the reader takes the request back.
     pub(super) async fn open(self: &Arc<Self>, segment: u32) -> Result<OpenSegment, SessionError> {
-        let mut guard = WaiterGuard { track: self.clone(), waiter: None };
+        let mut guard = WaiterGuard {
+            track: self.clone(),
+            waiter: None,
+        };
         if self.cuts.samples(segment) == Some(0) {
             // A segment shorter than one audio frame may hold none.
-            return Ok(OpenSegment { reader: SegmentReader::Whole(None), _guard: guard });
+            return Ok(OpenSegment {
+                reader: SegmentReader::Whole(None),
+                _guard: guard,
+            });
         }
         let deadline = self.core.context.settings.segment_timeout;
         let find = self.find(segment, &mut guard);
@@ -203,7 +225,10 @@ impl Track {
             Ok(found) => found?,
             Err(_) => return Err(self.too_slow(deadline)),
         };
-        Ok(OpenSegment { reader, _guard: guard })
+        Ok(OpenSegment {
+            reader,
+            _guard: guard,
+        })
     }
 
     fn too_slow(&self, deadline: Duration) -> SessionError {
@@ -287,7 +312,11 @@ impl Track {
     }
 
     fn key(&self, segment: u32) -> SegmentKey {
-        SegmentKey { stream: self.core.id, track: self.kind.name(), segment }
+        SegmentKey {
+            stream: self.core.id,
+            track: self.kind.name(),
+            segment,
+        }
     }
 
     fn leave(self: &Arc<Self>, waiter: WaiterId) {
@@ -359,7 +388,11 @@ impl Track {
             return false;
         }
         let fresh = !state.growing.contains_key(&segment);
-        let growing = state.growing.entry(segment).or_insert_with(GrowingSegment::new).clone();
+        let growing = state
+            .growing
+            .entry(segment)
+            .or_insert_with(GrowingSegment::new)
+            .clone();
         growing.append(sample);
         drop(state);
         if fresh {
@@ -374,7 +407,11 @@ impl Track {
         if !state.heads.contains_key(&head) {
             return false;
         }
-        let growing = state.growing.entry(segment).or_insert_with(GrowingSegment::new).clone();
+        let growing = state
+            .growing
+            .entry(segment)
+            .or_insert_with(GrowingSegment::new)
+            .clone();
         growing.complete();
         let actions = state.scheduler.finished(head, segment);
         state.most_ready = state.most_ready.max(state.scheduler.ready_count());
@@ -383,13 +420,21 @@ impl Track {
         self.perform(&mut state, actions);
         drop(state);
         let track = self.clone();
-        self.core.context.tracker.spawn(async move { track.store(segment, growing).await });
+        self.core
+            .context
+            .tracker
+            .spawn(async move { track.store(segment, growing).await });
         stays
     }
 
     async fn store(self: Arc<Self>, segment: u32, growing: Arc<GrowingSegment>) {
         let data = encode_samples(&growing.samples());
-        let result = self.core.context.cache.put(self.key(segment), &self, data).await;
+        let result = self
+            .core
+            .context
+            .cache
+            .put(self.key(segment), &self, data)
+            .await;
         let mut state = self.lock();
         match result {
             Ok(()) => {
@@ -417,11 +462,17 @@ impl Track {
 
     pub(super) fn count_paused(&self, paused: bool) {
         let mut state = self.lock();
-        state.paused = if paused { state.paused + 1 } else { state.paused.saturating_sub(1) };
+        state.paused = if paused {
+            state.paused + 1
+        } else {
+            state.paused.saturating_sub(1)
+        };
     }
 
     pub(super) fn observe_start(&self, latency: Duration) {
-        self.lock().scheduler.observe_start(latency.as_millis() as u32);
+        self.lock()
+            .scheduler
+            .observe_start(latency.as_millis() as u32);
     }
 
     pub(super) fn observe_speed(&self, ratio: f64) {

@@ -1,4 +1,6 @@
 //! The one integration test binary.
 
+mod app;
 mod architecture;
 mod package;
+mod playback;
