@@ -491,13 +491,13 @@ impl Track {
         self.perform(&mut state, actions);
         let owned = state.scheduler.heads().any(|(_, next)| next == segment);
         let unread = |g: &Arc<GrowingSegment>| Arc::strong_count(g) == 1;
-        if !state.scheduler.is_ready(segment) && !owned {
-            if let Some(growing) = state.growing.get(&segment)
-                && (given_up || unread(growing))
-            {
-                growing.fail(failure.as_deref().unwrap_or("it was stopped"));
-                state.growing.remove(&segment);
-            }
+        if !state.scheduler.is_ready(segment)
+            && !owned
+            && let Some(growing) = state.growing.get(&segment)
+            && (given_up || unread(growing))
+        {
+            growing.fail(failure.as_deref().unwrap_or("it was stopped"));
+            state.growing.remove(&segment);
         }
     }
 }
