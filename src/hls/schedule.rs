@@ -233,6 +233,11 @@ impl Scheduler {
         }
     }
 
+    /// Whether a request waits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     /// Ends all heads; waiters stay and get new heads by the next event.
     pub fn stop_all(&mut self) -> Vec<Action> {
         let heads: Vec<HeadId> = self.heads.keys().copied().collect();

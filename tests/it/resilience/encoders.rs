@@ -70,7 +70,7 @@ async fn a_program_that_is_gone_is_told_without_its_path() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failure_after_the_first_bytes_breaks_the_body_off() {
     // Three failures at one segment without progress between them are the end of it.
-    let fake = FakeFfmpeg::with("times=1 track=video die=30000\ntrack=video error=Gone\n");
+    let fake = FakeFfmpeg::with("times=1 track=video die=9000\ntrack=video error=Gone\n");
     let (app, job) = faked(&fake, 8, |_| {}).await;
     let response = open(&app, &format!("/stream/{job}/segment_00000.ts")).await;
     if response.status() == StatusCode::OK {
