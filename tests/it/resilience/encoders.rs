@@ -131,15 +131,17 @@ async fn an_encoder_that_always_hangs_is_an_error_not_a_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_is_an_error_in_words() {
-    let fake = FakeFfmpeg::with("garbage=100000\n");
-    let (app, job) = faked(&fake, 8, |_| {}).await;
-    let path = format!("/stream/{job}/segment_00000.ts");
-    let answer = within(Duration::from_secs(5), "an error", app.get(&path)).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{}", answer.text());
-    fake.set("");
-    assert_whole(&play(&app, &job).await, 8);
-    app.stop().await;
+async fn garbage_and_nothing_are_errors_in_words() {
+    for rules in ["garbage=100000\n", "end=0\n"] {
+        let fake = FakeFfmpeg::with(rules);
+        let (app, job) = faked(&fake, 8, |_| {}).await;
+        let path = format!("/stream/{job}/segment_00000.ts");
+        let answer = within(Duration::from_secs(5), "an error", app.get(&path)).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{}", answer.text());
+        fake.set("");
+        assert_whole(&play(&app, &job).await, 8);
+        app.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
