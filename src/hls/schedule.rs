@@ -255,15 +255,17 @@ impl Scheduler {
             .collect()
     }
 
-    /// Whether `head` is so far ahead of its player that it should not be read from now.
-    pub fn should_pause(&self, head: HeadId) -> bool {
+    /// Whether `head` is so far ahead of its player that it should not be read from now: by the goal,
+    /// or because `most_ahead` segments are all that can be kept until the player comes.
+    pub fn should_pause(&self, head: HeadId, most_ahead: u32) -> bool {
         let Some(h) = self.heads.get(&head) else {
             return false;
         };
         if self.waiters.values().any(|w| w.head == Some(head)) {
             return false;
         }
-        self.span_ms(h.wanted.saturating_add(1), h.next) >= self.goal_ms
+        let first = h.wanted.saturating_add(1);
+        h.next.saturating_sub(first) >= most_ahead || self.span_ms(first, h.next) >= self.goal_ms
     }
 
     /// Media time per wall time, as measured.
@@ -450,7 +452,7 @@ mod tests {
         for i in 0..100 {
             let (_, actions) = s.request(i);
             assert_eq!(actions, [], "segment {i}");
-            assert!(!s.should_pause(head));
+            assert!(!s.should_pause(head, u32::MAX));
             assert_eq!(s.finished(head, i), []);
         }
         assert_eq!(s.ended(head, false), []);
@@ -464,11 +466,12 @@ mod tests {
         for i in 0..8 {
             s.finished(head, i);
         }
-        assert!(!s.should_pause(head));
+        assert!(!s.should_pause(head, u32::MAX));
+        assert!(s.should_pause(head, 7) && !s.should_pause(head, 8));
         s.finished(head, 8);
-        assert!(s.should_pause(head));
+        assert!(s.should_pause(head, u32::MAX));
         s.request(2);
-        assert!(!s.should_pause(head));
+        assert!(!s.should_pause(head, u32::MAX));
     }
 
     #[test]
@@ -623,7 +626,7 @@ mod tests {
             let mut rounds = 0;
             while !w.open.is_empty() {
                 let busy: Vec<HeadId> =
-                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h)).collect();
+                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h, u32::MAX)).collect();
                 prop_assert!(!busy.is_empty(), "requests wait but every head is paused");
                 for head in busy {
                     if w.live.contains_key(&head) { w.work(head); }
