@@ -8,6 +8,10 @@ mod architecture;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod file_server;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod package;
 #[cfg(test)]
 mod playback;
