@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ffmpeg_sidecar::log_parser::try_parse_progress;
 use futures_util::StreamExt;
+use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio_util::codec::{AnyDelimiterCodec, FramedRead};
@@ -91,6 +92,21 @@ impl Process {
             stop,
             pid,
         })
+    }
+
+    /// As [`Process::spawn`], with a second pipe that is the child's file descriptor 3.
+    pub async fn spawn_with_second_output(
+        launcher: &Launcher,
+        mut command: Command,
+        grace: Duration,
+    ) -> Result<(Process, pipe::Receiver), SpawnError> {
+        let io = |source| SpawnError::Io {
+            program: "a pipe".into(),
+            source,
+        };
+        let second = os::second_output(&mut command).map_err(io)?;
+        let second = pipe::Receiver::from_owned_fd(second).map_err(io)?;
+        Ok((Process::spawn(launcher, command, grace).await?, second))
     }
 
     pub fn pid(&self) -> u32 {

@@ -66,6 +66,8 @@ pub struct Scheduler {
     next_number: u64,
     start_latency_ms: f64,
     speed: f64,
+    /// The only head there will be was started by the caller.
+    passive: bool,
 }
 
 impl Scheduler {
@@ -84,6 +86,7 @@ impl Scheduler {
             // Until measured: a process start and a little decoding; an encoder as fast as the film.
             start_latency_ms: 800.0,
             speed: 1.0,
+            passive: false,
         }
     }
 
@@ -122,10 +125,29 @@ impl Scheduler {
         self.heads.iter().map(|(id, h)| (*id, h.next))
     }
 
+    /// Takes on a head that the caller has started and that makes all segments in turn; no other
+    /// will be started.
+    pub fn attach(&mut self) -> HeadId {
+        self.passive = true;
+        let number = self.number();
+        let head = HeadId(number);
+        let until = self.len();
+        self.heads.insert(
+            head,
+            Head {
+                next: 0,
+                until,
+                wanted: 0,
+                asked: number,
+            },
+        );
+        head
+    }
+
     /// Starts a head at `segment` though nobody waits for it yet, if none covers it.
     pub fn prefetch(&mut self, segment: u32) -> Vec<Action> {
         let mut actions = Vec::new();
-        let idle = self.heads.len() < self.max_heads;
+        let idle = self.heads.len() < self.max_heads && !self.passive;
         if segment < self.len()
             && !self.is_ready(segment)
             && idle
@@ -323,6 +345,7 @@ impl Scheduler {
         };
         let head = match self.covering(segment) {
             Some(head) => head,
+            None if self.passive => return,
             None => {
                 if self.heads.len() >= self.max_heads {
                     let Some(victim) = self.victim(newest) else {

@@ -5,6 +5,7 @@ mod cache;
 mod error;
 mod head;
 mod job;
+mod live;
 mod open;
 mod registry;
 mod segment;

@@ -109,7 +109,7 @@ fn blame(gate: Option<&GateGuard>, error: ProbeError) -> SessionError {
     match (report.last_status, report.upstream_error) {
         (Some(status @ (404 | 410)), _) => SourceError::NotFound(status).into(),
         (Some(status), _) if status >= 400 => SourceError::HttpStatus(status).into(),
-        (_, Some(reason)) => SourceError::Unreachable(reason).into(),
+        (_, Some(reason)) => SessionError::Gate(reason),
         _ => error.into(),
     }
 }

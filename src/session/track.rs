@@ -14,7 +14,7 @@ use crate::plan::Preroll;
 use super::cache::SegmentKey;
 use super::error::SessionError;
 use super::head;
-use super::segment::{GrowingSegment, SegmentReader};
+use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
 
 /// Which stream of the source a track is made of.
@@ -56,6 +56,8 @@ struct State {
     disk_error: Option<String>,
     /// Most segments that were ready at one time.
     most_ready: u32,
+    /// The only head has ended; what is not there never will be.
+    closed: bool,
 }
 
 /// See the module.
@@ -125,6 +127,7 @@ impl Track {
                 paused: 0,
                 disk_error: None,
                 most_ready: 0,
+                closed: false,
             }),
             changed: Notify::new(),
             permits: Arc::new(Semaphore::new(max_heads)),
@@ -177,6 +180,29 @@ impl Track {
         self.perform(&mut state, actions);
     }
 
+    /// Takes on the only head of an open-ended source.
+    pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
+        let mut state = self.lock();
+        let head = state.scheduler.attach();
+        state.heads.insert(head, cancel.clone());
+        head
+    }
+
+    /// The only head has ended: nothing more will come.
+    pub(super) fn close_live(self: &Arc<Self>, head: HeadId, failure: Option<String>) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.heads.remove(&head);
+        state.last_failure = failure.or(state.last_failure.take());
+        let actions = state.scheduler.ended(head, false);
+        self.perform(&mut state, actions);
+    }
+
+    /// Segments that are complete from the first one on without a gap.
+    pub(super) fn listed(&self) -> u32 {
+        self.lock().most_ready
+    }
+
     /// Ends all heads; segments stay.
     pub(super) fn stop_heads(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
@@ -190,7 +216,7 @@ impl Track {
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         for growing in std::mem::take(&mut state.growing).into_values() {
-            growing.fail("the stream was cancelled");
+            growing.fail(Failure::Cancelled);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -296,6 +322,12 @@ impl Track {
             // The head may have finished it while the request waited.
             guard.waiter = None;
             return Ok(Look::Stored);
+        }
+        if state.closed {
+            return Err(match &state.last_failure {
+                Some(reason) => SessionError::Encoder(reason.clone()),
+                None => SessionError::NoSuchFile,
+            });
         }
         Ok(Look::Wait)
     }
@@ -496,7 +528,7 @@ impl Track {
             && let Some(growing) = state.growing.get(&segment)
             && (given_up || unread(growing))
         {
-            growing.fail(failure.as_deref().unwrap_or("it was stopped"));
+            growing.fail(failure.map_or(Failure::Cancelled, Failure::Encoder));
             state.growing.remove(&segment);
         }
     }
