@@ -9,6 +9,7 @@
 //! Live sources (rtmp, rtsp, srt) are connected to by ffmpeg itself: their host is checked when
 //! the source is resolved, not again when ffmpeg looks the name up.
 
+mod client;
 mod dial;
 mod error;
 mod files;
@@ -16,10 +17,13 @@ mod gate;
 mod hosts;
 mod input_options;
 mod policy;
+mod reader;
 
+pub use client::{SourceClient, Validators};
 pub use error::{SourceError, SourceErrorKind};
 pub use files::DirEntry;
 pub use gate::{Gate, GateGuard, GateReport};
 pub use hosts::{DEFAULT_DENY_HOSTS, HostRuleError};
 pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options};
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
+pub use reader::RangeReader;
