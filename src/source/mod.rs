@@ -16,6 +16,7 @@ mod files;
 mod gate;
 mod hosts;
 mod input_options;
+mod keyframes;
 mod policy;
 mod reader;
 
@@ -25,5 +26,6 @@ pub use files::DirEntry;
 pub use gate::{Gate, GateGuard, GateReport};
 pub use hosts::{DEFAULT_DENY_HOSTS, HostRuleError};
 pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options};
+pub use keyframes::read_keyframe_index;
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
 pub use reader::RangeReader;
