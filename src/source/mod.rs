@@ -29,3 +29,6 @@ pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options};
 pub use keyframes::read_keyframe_index;
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
 pub use reader::RangeReader;
+
+#[cfg(test)]
+mod ffmpeg_tests;
