@@ -19,27 +19,21 @@ pub(super) fn probe(config: &Config, args: &ProbeArgs) -> anyhow::Result<()> {
     let (found, _) = look(config, &args.source, &StreamRequest::default())?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let keyframes = found
-            .keyframes
-            .as_ref()
-            .map(|k| k.iter().map(|t| t.as_secs_f64()));
-        let keyframes: Option<Vec<f64>> = keyframes.map(Iterator::collect);
-        let all = serde_json::json!({"probe": found.probe, "keyframes": keyframes});
+        let index = found.facts.keyframes.as_ref();
+        let keyframes: Option<Vec<f64>> =
+            index.map(|k| k.pts().iter().map(|t| t.as_secs_f64()).collect());
+        let all = serde_json::json!({"probe": found.facts.probe, "keyframes": keyframes});
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
     }
-    write_probe(&mut out, &found.probe)?;
-    match &found.keyframes {
-        Some(k) if k.len() > 1 => {
-            let span = k[k.len() - 1] - k[0];
-            let mean = span.as_secs_f64() / (k.len() - 1) as f64;
-            writeln!(
-                out,
-                "key frames: {} in the index, {mean:.2} s apart on average",
-                k.len()
-            )?;
-        }
-        Some(k) => writeln!(out, "key frames: {} in the index", k.len())?,
+    write_probe(&mut out, &found.facts.probe)?;
+    match &found.facts.keyframes {
+        Some(index) => writeln!(
+            out,
+            "key frames: {} in the index, at most {:.3} s apart",
+            index.pts().len(),
+            index.longest_gap().as_secs_f64()
+        )?,
         None => writeln!(out, "key frames: the source has no index of them")?,
     }
     Ok(())

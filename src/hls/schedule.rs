@@ -268,15 +268,26 @@ impl Scheduler {
             .collect()
     }
 
-    /// Whether `head` is so far ahead of its player that it should not be read from now.
+    /// Whether `head` should not be read from now.
+    ///
+    /// A head that nobody waits for yields the processor to those that somebody waits for. Else the
+    /// head whose player asked last runs ahead to the goal, and others, which a seek has left
+    /// behind or whose players are less hungry, to a quarter of it.
     pub fn should_pause(&self, head: HeadId) -> bool {
         let Some(h) = self.heads.get(&head) else {
             return false;
         };
-        if self.waiters.values().any(|w| w.head == Some(head)) {
-            return false;
+        let mut served = self.waiters.values().filter_map(|w| w.head).peekable();
+        if served.peek().is_some() {
+            return !served.any(|s| s == head);
         }
-        self.span_ms(h.wanted.saturating_add(1), h.next) >= self.goal_ms
+        let newest = self.heads.values().all(|other| other.asked <= h.asked);
+        let goal_ms = if newest {
+            self.goal_ms
+        } else {
+            self.goal_ms / 4
+        };
+        self.span_ms(h.wanted.saturating_add(1), h.next) >= goal_ms
     }
 
     /// Media time per wall time, as measured.
@@ -483,6 +494,20 @@ mod tests {
         assert!(s.should_pause(head));
         s.request(2);
         assert!(!s.should_pause(head));
+    }
+
+    #[test]
+    fn a_head_left_behind_yields_to_the_new_one() {
+        let mut s = scheduler(100, 2);
+        let old = start_of(&s.request(0).1).unwrap().0;
+        s.finished(old, 0);
+        let new = start_of(&s.request(50).1).unwrap().0;
+        assert!(s.should_pause(old) && !s.should_pause(new));
+        s.finished(new, 50);
+        assert!(!s.should_pause(old) && !s.should_pause(new));
+        s.finished(old, 1);
+        s.finished(old, 2);
+        assert!(s.should_pause(old) && !s.should_pause(new));
     }
 
     #[test]

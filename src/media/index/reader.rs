@@ -34,6 +34,17 @@ impl ContainerHint {
             _ => None,
         })
     }
+
+    /// From the first bytes of a file, at least eight: a `ftyp`, `moov`, `mdat` or `wide` box, or an
+    /// EBML header.
+    pub fn sniff(start: &[u8]) -> Option<Self> {
+        if start.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
+            return Some(ContainerHint::Matroska);
+        }
+        let kind = start.get(4..8)?;
+        let boxes: [&[u8]; 6] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"];
+        boxes.contains(&kind).then_some(ContainerHint::Mp4)
+    }
 }
 
 /// What an [`IndexReader`] wants next.
