@@ -119,6 +119,8 @@ struct Run<'a> {
     splitter: Splitter,
     preroll: Preroll,
     padding: Padding,
+    /// Bytes that came from the encoder.
+    received: u64,
     /// Samples that were passed on.
     delivered: u64,
     started: Instant,
@@ -140,6 +142,7 @@ impl<'a> Run<'a> {
             reader: Fmp4Reader::new(),
             preroll: learned.preroll,
             padding: learned.source_end.map_or(Padding::Short, Padding::After),
+            received: 0,
             delivered: 0,
             started: now,
             first_sample: None,
@@ -233,6 +236,13 @@ impl<'a> Run<'a> {
 
     /// The encoder has ended by itself without an error: is everything there?
     fn judge_end(&mut self) -> Outcome {
+        // A run over nothing may end well without a single byte; one that broke off may not.
+        let reader = std::mem::take(&mut self.reader);
+        if self.received > 0
+            && let Err(error) = reader.finish()
+        {
+            return Outcome::Failed(error.to_string());
+        }
         for event in self.splitter.finish() {
             if let Err(outcome) = self.take(event) {
                 return outcome;
@@ -278,6 +288,7 @@ impl<'a> Run<'a> {
                 Some(Ok(Ok(0))) => return None,
                 Some(Ok(Ok(n))) => n,
             };
+            self.received += n as u64;
             let events = match self.reader.push(&buffer[..n]) {
                 Ok(events) => events,
                 Err(error) => return Some(Outcome::Failed(error.to_string())),

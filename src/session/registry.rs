@@ -311,7 +311,10 @@ impl Registry {
             (streams, stale)
         };
         for stream in streams {
-            if stream.idle_for() > self.context.settings.idle_timeout && stream.stop_heads() {
+            if stream.is_waited_for() {
+                stream.touch();
+            }
+            if stream.idle_for() > self.context.settings.idle_timeout && stream.stop_idle_heads() {
                 tracing::info!(stream.id = %stream.core.id, "idle stream: encoders ended");
             }
         }

@@ -199,8 +199,15 @@ impl Stream {
         Duration::from_millis(self.core.context.now_ms().saturating_sub(seen))
     }
 
-    pub(super) fn stop_heads(&self) -> bool {
-        self.tracks().fold(false, |any, t| t.stop_heads() | any)
+    /// Whether a request for a segment waits, however long ago it came.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.tracks().any(|t| t.is_waited_for())
+    }
+
+    /// Ends the encoders that no request waits for; whether there were any.
+    pub(super) fn stop_idle_heads(&self) -> bool {
+        self.tracks()
+            .fold(false, |any, t| t.stop_idle_heads() | any)
     }
 
     pub(super) fn views(&self) -> Vec<TrackView> {

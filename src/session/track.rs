@@ -203,13 +203,27 @@ impl Track {
         self.lock().most_ready
     }
 
-    /// Ends all heads; segments stay.
-    pub(super) fn stop_heads(self: &Arc<Self>) -> bool {
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.lock().scheduler.is_waited_for()
+    }
+
+    /// Ends all heads unless a request waits for them; segments stay.
+    pub(super) fn stop_idle_heads(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
+        if state.scheduler.is_waited_for() {
+            return false;
+        }
         let actions = state.scheduler.stop_all();
         let any = !actions.is_empty();
         self.perform(&mut state, actions);
         any
+    }
+
+    /// Ends all heads; segments stay.
+    pub(super) fn stop_heads(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let actions = state.scheduler.stop_all();
+        self.perform(&mut state, actions);
     }
 
     /// Ends all readers of unfinished segments: the stream is deleted.

@@ -6,6 +6,10 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod package;
 #[cfg(test)]
 mod playback;
+#[cfg(test)]
+mod resilience;
