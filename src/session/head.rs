@@ -128,6 +128,8 @@ struct Run<'a> {
     first_sample: Option<Instant>,
     paused: Duration,
     segment_began: Instant,
+    /// Frames and time of the encoder's last words, unless it was paused since.
+    last_report: Option<(u64, Instant)>,
 }
 
 impl<'a> Run<'a> {
@@ -148,6 +150,7 @@ impl<'a> Run<'a> {
             first_sample: None,
             paused: Duration::ZERO,
             segment_began: now,
+            last_report: None,
         }
     }
 
@@ -223,7 +226,8 @@ impl<'a> Run<'a> {
         {
             return Outcome::Failed(reason);
         }
-        if !exit.success() {
+        // An error after everything was made is of no interest.
+        if !exit.success() && self.splitter.position().0 < self.order.until {
             let url = input.url.to_string_lossy();
             let reason = exit.log.reason(&[&url, url.trim_start_matches("file:")]);
             return Outcome::Failed(reason.unwrap_or_else(|| match signal {
@@ -289,6 +293,7 @@ impl<'a> Run<'a> {
                 Some(Ok(Ok(n))) => n,
             };
             self.received += n as u64;
+            self.note_speed(process);
             let events = match self.reader.push(&buffer[..n]) {
                 Ok(events) => events,
                 Err(error) => return Some(Outcome::Failed(error.to_string())),
@@ -325,6 +330,7 @@ impl<'a> Run<'a> {
         };
         self.track.count_paused(false);
         self.paused += began.elapsed();
+        self.last_report = None;
         goes_on
     }
 
@@ -361,7 +367,9 @@ impl<'a> Run<'a> {
                 self.track.append(self.order.head, segment, sample)
             }
             SplitEvent::Complete { segment } => {
-                self.measure(segment);
+                if self.track.kind == TrackKind::Audio {
+                    self.measure(segment);
+                }
                 self.track.finished(self.order.head, segment)
             }
         };
@@ -372,6 +380,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Takes the speed of a video encoder from its own statistics, twice a second.
+    fn note_speed(&mut self, process: &mut Process) {
+        if self.track.kind != TrackKind::Video || !process.progress.has_changed().unwrap_or(false) {
+            return;
+        }
+        let frame = process.progress.borrow_and_update().frame;
+        let now = Instant::now();
+        let rate = self.track.core.plan.video.as_ref().map(|v| v.rate.as_f64());
+        if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
+            let seconds = (now - at).as_secs_f64().max(0.05);
+            let frames = frame.saturating_sub(before) as f64;
+            self.track.observe_speed(frames / rate / seconds);
+        }
+        self.last_report = Some((frame, now));
+    }
+
+    /// The speed of an audio encoder, which counts no frames, by the segments it finishes.
     fn measure(&mut self, segment: u32) {
         let now = Instant::now();
         let working = (now - self.segment_began)
