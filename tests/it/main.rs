@@ -2,5 +2,7 @@
 
 mod app;
 mod architecture;
+mod exactness;
+mod media;
 mod package;
 mod playback;
