@@ -1,6 +1,7 @@
 //! A head: one encoder run after the other until its segments are made or it is stopped.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -206,6 +207,7 @@ impl<'a> Run<'a> {
             segment = self.splitter.position().0, until = self.order.until, preroll = ?self.preroll,
             "encoder started"
         );
+        core.context.encoder_starts.fetch_add(1, Ordering::Relaxed);
         self.started = Instant::now();
         self.segment_began = self.started;
         let early = self.read(&mut process).await;
@@ -299,6 +301,10 @@ impl<'a> Run<'a> {
                 Err(error) => return Some(Outcome::Failed(error.to_string())),
             };
             for event in events {
+                // One read may hold many segments of a small picture.
+                if self.track.should_pause(self.order.head) && !self.pause().await {
+                    return Some(Outcome::Stopped);
+                }
                 if let Err(outcome) = self.event(event) {
                     return Some(outcome);
                 }

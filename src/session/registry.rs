@@ -92,6 +92,7 @@ impl Registry {
             opener,
             cache,
             encoders,
+            encoder_starts: AtomicU64::new(0),
             settings,
             tracker,
             cancel,
@@ -137,6 +138,11 @@ impl Registry {
     /// Encoders running now.
     pub fn active_encoders(&self) -> usize {
         self.context.settings.max_encoders.max(2) - self.context.encoders.available_permits()
+    }
+
+    /// Encoders started since the gateway was.
+    pub fn encoder_starts(&self) -> u64 {
+        self.context.encoder_starts.load(Ordering::Relaxed)
     }
 
     /// Media time made per wall time, over the streams being made now; 0 when there are none.

@@ -29,6 +29,8 @@ pub(super) struct Context {
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
     pub(super) encoders: Semaphore,
+    /// Encoders started since the gateway was.
+    pub(super) encoder_starts: AtomicU64,
     pub(super) settings: SessionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,

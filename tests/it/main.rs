@@ -6,7 +6,11 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod media;
 #[cfg(test)]
 mod package;
 #[cfg(test)]
