@@ -236,6 +236,11 @@ impl Track {
         self.changed.notify_waiters();
     }
 
+    /// Whether the stream is deleted or the gateway stops.
+    pub(super) fn is_closed(&self) -> bool {
+        self.core.cancel.is_cancelled()
+    }
+
     pub(super) fn is_ready(&self, segment: u32) -> bool {
         self.lock().scheduler.is_ready(segment)
     }

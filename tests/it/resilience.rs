@@ -2,6 +2,7 @@
 //! full, gateways that are killed.
 
 mod encoders;
+mod endings;
 
 use std::path::Path;
 use std::time::Duration;
