@@ -15,7 +15,7 @@ mod track;
 
 pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
-pub use job::{Job, JobPhase, JobStatus};
+pub use job::{Job, JobPhase, JobStatus, SegmentCounts};
 pub use open::{Facts, FactsCache, Inspection, Opener};
 pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
 pub use serve::{LiveBytes, Served, StreamFile, collect};
