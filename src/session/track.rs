@@ -58,6 +58,8 @@ struct State {
     most_ready: u32,
     /// The only head has ended; what is not there never will be.
     closed: bool,
+    /// Size of the largest segment so far, as it is stored.
+    largest_bytes: u64,
 }
 
 /// See the module.
@@ -135,6 +137,7 @@ impl Track {
                 disk_error: None,
                 most_ready: 0,
                 closed: false,
+                largest_bytes: 0,
             }),
             changed: Notify::new(),
             permits: Arc::new(Semaphore::new(max_heads)),
@@ -487,6 +490,7 @@ impl Track {
 
     async fn store(self: Arc<Self>, segment: u32, growing: Arc<GrowingSegment>) {
         let data = encode_samples(&growing.samples());
+        let bytes = data.len() as u64;
         let result = self
             .core
             .context
@@ -494,6 +498,7 @@ impl Track {
             .put(self.key(segment), &self, data)
             .await;
         let mut state = self.lock();
+        state.largest_bytes = state.largest_bytes.max(bytes);
         match result {
             Ok(()) => {
                 state.growing.remove(&segment);
@@ -515,7 +520,15 @@ impl Track {
     }
 
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
-        self.lock().scheduler.should_pause(head)
+        let limit = self.core.context.cache.limit_bytes();
+        let state = self.lock();
+        // What is made further ahead would push out what the player needs first.
+        let most_ahead = match state.disk_error {
+            Some(_) => MAX_UNSAVED as u64 - 2,
+            None => (limit / 4 / state.largest_bytes.max(1)).max(2),
+        };
+        let most_ahead = u32::try_from(most_ahead).unwrap_or(u32::MAX);
+        state.scheduler.should_pause(head, most_ahead)
     }
 
     pub(super) fn count_paused(&self, paused: bool) {
