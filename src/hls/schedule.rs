@@ -66,6 +66,8 @@ pub struct Scheduler {
     next_number: u64,
     start_latency_ms: f64,
     speed: f64,
+    /// The only head there will be was started by the caller.
+    passive: bool,
 }
 
 impl Scheduler {
@@ -84,6 +86,7 @@ impl Scheduler {
             // Until measured: a process start and a little decoding; an encoder as fast as the film.
             start_latency_ms: 800.0,
             speed: 1.0,
+            passive: false,
         }
     }
 
@@ -122,10 +125,29 @@ impl Scheduler {
         self.heads.iter().map(|(id, h)| (*id, h.next))
     }
 
+    /// Takes on a head that the caller has started and that makes all segments in turn; no other
+    /// will be started.
+    pub fn attach(&mut self) -> HeadId {
+        self.passive = true;
+        let number = self.number();
+        let head = HeadId(number);
+        let until = self.len();
+        self.heads.insert(
+            head,
+            Head {
+                next: 0,
+                until,
+                wanted: 0,
+                asked: number,
+            },
+        );
+        head
+    }
+
     /// Starts a head at `segment` though nobody waits for it yet, if none covers it.
     pub fn prefetch(&mut self, segment: u32) -> Vec<Action> {
         let mut actions = Vec::new();
-        let idle = self.heads.len() < self.max_heads;
+        let idle = self.heads.len() < self.max_heads && !self.passive;
         if segment < self.len()
             && !self.is_ready(segment)
             && idle
@@ -143,6 +165,10 @@ impl Scheduler {
         self.note_demand(segment, number);
         if self.is_ready(segment) || segment >= self.len() {
             return (None, actions);
+        }
+        if !self.waiters.values().any(|w| w.segment == segment) {
+            // What failed before anybody waited is no answer to this request.
+            self.failures.remove(&segment);
         }
         let id = WaiterId(number);
         self.waiters.insert(
@@ -233,6 +259,11 @@ impl Scheduler {
         }
     }
 
+    /// Whether a request waits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     /// Ends all heads; waiters stay and get new heads by the next event.
     pub fn stop_all(&mut self) -> Vec<Action> {
         let heads: Vec<HeadId> = self.heads.keys().copied().collect();
@@ -246,15 +277,26 @@ impl Scheduler {
             .collect()
     }
 
-    /// Whether `head` is so far ahead of its player that it should not be read from now.
+    /// Whether `head` should not be read from now.
+    ///
+    /// A head that nobody waits for yields the processor to those that somebody waits for. Else the
+    /// head whose player asked last runs ahead to the goal, and others, which a seek has left
+    /// behind or whose players are less hungry, to a quarter of it.
     pub fn should_pause(&self, head: HeadId) -> bool {
         let Some(h) = self.heads.get(&head) else {
             return false;
         };
-        if self.waiters.values().any(|w| w.head == Some(head)) {
-            return false;
+        let mut served = self.waiters.values().filter_map(|w| w.head).peekable();
+        if served.peek().is_some() {
+            return !served.any(|s| s == head);
         }
-        self.span_ms(h.wanted.saturating_add(1), h.next) >= self.goal_ms
+        let newest = self.heads.values().all(|other| other.asked <= h.asked);
+        let goal_ms = if newest {
+            self.goal_ms
+        } else {
+            self.goal_ms / 4
+        };
+        self.span_ms(h.wanted.saturating_add(1), h.next) >= goal_ms
     }
 
     /// Media time per wall time, as measured.
@@ -323,6 +365,7 @@ impl Scheduler {
         };
         let head = match self.covering(segment) {
             Some(head) => head,
+            None if self.passive => return,
             None => {
                 if self.heads.len() >= self.max_heads {
                     let Some(victim) = self.victim(newest) else {
@@ -463,6 +506,20 @@ mod tests {
     }
 
     #[test]
+    fn a_head_left_behind_yields_to_the_new_one() {
+        let mut s = scheduler(100, 2);
+        let old = start_of(&s.request(0).1).unwrap().0;
+        s.finished(old, 0);
+        let new = start_of(&s.request(50).1).unwrap().0;
+        assert!(s.should_pause(old) && !s.should_pause(new));
+        s.finished(new, 50);
+        assert!(!s.should_pause(old) && !s.should_pause(new));
+        s.finished(old, 1);
+        s.finished(old, 2);
+        assert!(s.should_pause(old) && !s.should_pause(new));
+    }
+
+    #[test]
     fn a_far_seek_gets_its_own_head_and_ends_where_segments_are() {
         let mut s = scheduler(100, 2);
         let first = start_of(&s.request(50).1).unwrap().0;
@@ -503,6 +560,20 @@ mod tests {
                 waiter: waiter.unwrap()
             }]
         );
+    }
+
+    #[test]
+    fn failures_before_a_request_do_not_count_against_it() {
+        let mut s = scheduler(10, 2);
+        let (waiter, mut actions) = s.request(3);
+        for _ in 0..2 {
+            let head = start_of(&actions).unwrap().0;
+            actions = s.ended(head, true);
+        }
+        let last = start_of(&actions).unwrap().0;
+        assert_eq!(s.leave(waiter.unwrap()), []);
+        assert_eq!(s.request(3).1, [], "the head in flight is waited for");
+        assert!(start_of(&s.ended(last, true)).is_some());
     }
 
     #[derive(Debug, Clone)]

@@ -161,11 +161,11 @@ impl SegmentTimeline {
     }
 
     /// Number of segments, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a timeline is never empty")]
     pub fn len(&self) -> u32 {
         (self.starts.len() - 1) as u32
     }
 
-    #[expect(clippy::len_without_is_empty, reason = "a timeline is never empty")]
     pub fn contains(&self, segment: u32) -> bool {
         segment < self.len()
     }

@@ -3,6 +3,7 @@
 mod audio;
 mod color;
 mod error;
+mod live;
 mod run;
 mod stream;
 mod video;

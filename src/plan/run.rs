@@ -124,19 +124,14 @@ impl StreamPlan {
         filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
         filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
         filters.extend(encode.after_cut.iter().cloned());
-        let mut output = mapping(video.stream);
+        let mut output = exact_mapping(video.stream);
         output.extend(strings(&["-an", "-fps_mode", "passthrough", "-vf"]));
         output.push(filters.join(","));
         output.extend(self.encoder_options(video, encode));
         let first = self.timeline.segment_of(run.from);
         let last = self.timeline.segment_of(run.until - 1) + 1;
         let cuts = self.timeline.cuts(first..last);
-        if self.timeline.is_open_ended() {
-            output.extend(strings(&[
-                "-force_key_frames",
-                &self.regular_cuts(run.from),
-            ]));
-        } else if !cuts.is_empty() {
+        if !cuts.is_empty() {
             // A quarter of a frame early: the encoder compares in its own, coarser clock.
             let quarter_early = |cut: &i64| {
                 let quarter = rate.time_of(1).as_micros() / 4;
@@ -147,23 +142,15 @@ impl StreamPlan {
         }
         let timescale = video_timescale(video).to_string();
         output.extend(strings(&["-video_track_timescale", &timescale]));
-        output.extend(fragments("frag_every_frame+"));
+        output.extend(video_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
         }
     }
 
-    /// Cuts of an open-ended timeline as an expression over the frame number: a list would have no
-    /// end. Runs over such sources start at the beginning.
-    fn regular_cuts(&self, from: i64) -> String {
-        let t = &self.timeline;
-        let (a, b, c) = (t.start(1) - from, t.start(2) - from, t.start(3) - from);
-        let step = t.units(3).max(1);
-        format!("expr:eq(n,{a})+eq(n,{b})+gte(n,{c})*eq(mod(n-{c},{step}),0)")
-    }
-
-    fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
+    pub(super) fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
         let max = video.max_bitrate.bits_per_second();
         let (max_rate, buffer) = (max.to_string(), (max * 2).to_string());
         let mut out = strings(&["-c:v", encode.encoder]);
@@ -246,7 +233,7 @@ impl StreamPlan {
             Preroll::FromStart => None,
             _ => self.video_seek(start, run.preroll, false),
         };
-        let mut output = mapping(video.stream);
+        let mut output = exact_mapping(video.stream);
         output.extend(strings(&["-an", "-c:v", "copy"]));
         if video.codec == VideoCodec::Hevc {
             output.extend(strings(&["-tag:v", "hvc1"]));
@@ -256,7 +243,8 @@ impl StreamPlan {
             "-video_track_timescale",
             &COPY_TIMESCALE.to_string(),
         ]));
-        output.extend(fragments("frag_every_frame+"));
+        output.extend(video_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
@@ -310,7 +298,7 @@ impl StreamPlan {
             Padding::After(_) => "apad".to_owned(),
         };
         let cut = format!("atrim=start_pts={first}:end_pts={last}");
-        let mut output = mapping(audio.stream);
+        let mut output = exact_mapping(audio.stream);
         output.extend(strings(&[
             "-vn",
             "-af",
@@ -321,9 +309,8 @@ impl StreamPlan {
         output.extend(strings(&[
             "-c:a", "aac", "-ac", &channels, "-b:a", &bitrate,
         ]));
-        output.extend(fragments(""));
-        let at = output.len() - 1;
-        output.splice(at..at, strings(&["-frag_duration", "100000"]));
+        output.extend(audio_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
@@ -334,12 +321,11 @@ impl StreamPlan {
         let frame = i64::from(AAC_FRAME_SAMPLES);
         let start = self.origin + MediaTime::from_ticks(run.from * frame, audio.sample_rate);
         let seek = self.audio_seek(start, run.preroll);
-        let mut output = mapping(audio.stream);
+        let mut output = exact_mapping(audio.stream);
         output.extend(strings(&["-vn", "-c:a", "copy", "-bsf:a", "aac_adtstoasc"]));
         output.extend(self.output_shift());
-        output.extend(fragments(""));
-        let at = output.len() - 1;
-        output.splice(at..at, strings(&["-frag_duration", "100000"]));
+        output.extend(audio_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
@@ -428,8 +414,16 @@ fn input_seek(seek: Option<MediaTime>) -> Vec<String> {
     }
 }
 
-fn mapping(stream: u32) -> Vec<String> {
-    let mut out = strings(&["-copyts", "-avoid_negative_ts", "disabled"]);
+/// One stream of the source, with the source's own clock.
+fn exact_mapping(stream: u32) -> Vec<String> {
+    let mut out = strings(&["-copyts"]);
+    out.extend(mapping(stream));
+    out
+}
+
+/// One stream of the source and nothing else.
+pub(super) fn mapping(stream: u32) -> Vec<String> {
+    let mut out = strings(&["-avoid_negative_ts", "disabled"]);
     out.extend(strings(&[
         "-map",
         &format!("0:{stream}"),
@@ -440,19 +434,23 @@ fn mapping(stream: u32) -> Vec<String> {
     out
 }
 
-fn fragments(when: &str) -> Vec<String> {
-    let flags = format!("{when}empty_moov+default_base_moof+skip_trailer+frag_discont");
-    strings(&[
-        "-f",
-        "mp4",
-        "-use_editlist",
-        "0",
-        "-movflags",
-        &flags,
-        "pipe:1",
-    ])
+/// A picture is passed on as soon as the next one is encoded.
+pub(super) fn video_fragments() -> Vec<String> {
+    fragments("frag_every_frame+")
 }
 
-fn strings(items: &[&str]) -> Vec<String> {
+/// Sound in tenths of a second: single frames would cost more in headers than they save in time.
+pub(super) fn audio_fragments() -> Vec<String> {
+    let mut out = strings(&["-frag_duration", "100000"]);
+    out.extend(fragments(""));
+    out
+}
+
+fn fragments(when: &str) -> Vec<String> {
+    let flags = format!("{when}empty_moov+default_base_moof+skip_trailer+frag_discont");
+    strings(&["-f", "mp4", "-use_editlist", "0", "-movflags", &flags])
+}
+
+pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|s| (*s).to_owned()).collect()
 }

@@ -252,6 +252,7 @@ struct Layout<'a> {
 impl Layout<'_> {
     fn check(&self, start: MediaTime) -> Result<(), PlanError> {
         match self.end {
+            None if start.is_positive() => Err(PlanError::StartWithoutLength),
             Some(end) if start >= end && start.is_positive() => Err(PlanError::StartBeyondEnd {
                 start: format!("{:.3}", self.start.as_secs_f64()),
                 duration: format!("{:.3}", end.as_secs_f64()),

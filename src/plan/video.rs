@@ -321,7 +321,7 @@ mod tests {
         fn sizes_are_even_and_never_larger(w in 2u32..9000, h in 2u32..9000, i in 0usize..7) {
             let asked: MaxResolution = MaxResolution::NAMES[i].parse().unwrap();
             let out = output_size(res(w, h), asked, MaxResolution::R4k);
-            prop_assert!(out.width % 2 == 0 && out.height % 2 == 0);
+            prop_assert_eq!((out.width % 2, out.height % 2), (0, 0));
             prop_assert!(out.width <= w.max(2) && out.height <= h.max(2));
         }
     }

@@ -18,7 +18,14 @@ struct Inner {
 pub(super) struct Progress {
     samples: usize,
     complete: bool,
-    failed: Option<String>,
+    failed: Option<Failure>,
+}
+
+/// Why a segment stays unfinished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    Cancelled,
+    Encoder(String),
 }
 
 /// Samples of one segment; grows until it is complete. Runs that break off leave it as it is, and
@@ -60,9 +67,8 @@ impl GrowingSegment {
     }
 
     /// Tells readers that no more will come.
-    pub(super) fn fail(&self, reason: &str) {
-        self.progress
-            .send_modify(|p| p.failed = Some(reason.to_owned()));
+    pub(super) fn fail(&self, reason: Failure) {
+        self.progress.send_modify(|p| p.failed = Some(reason));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -131,7 +137,10 @@ impl SegmentReader {
                     return Ok(Some(samples));
                 }
                 match now.failed {
-                    Some(reason) if !now.complete => Err(SessionError::Encoder(reason)),
+                    Some(Failure::Encoder(reason)) if !now.complete => {
+                        Err(SessionError::Encoder(reason))
+                    }
+                    Some(Failure::Cancelled) if !now.complete => Err(SessionError::Cancelled),
                     _ => Ok(None),
                 }
             }

@@ -1,7 +1,7 @@
 //! One stream: a plan, its tracks, and what all streams of a gateway share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -11,13 +11,14 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::base::MediaTime;
-use crate::hls::Grid;
+use crate::hls::{Grid, SegmentTimeline};
 use crate::media::SourceLocator;
 use crate::package::TrackCuts;
 use crate::plan::{AAC_FRAME_SAMPLES, StreamPlan, video_timescale};
 use crate::source::GateReport;
 
 use super::cache::SegmentCache;
+use super::live::{self, LiveState};
 use super::open::Opener;
 use super::registry::SessionSettings;
 use super::track::{Track, TrackKind, TrackView};
@@ -28,6 +29,8 @@ pub(super) struct Context {
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
     pub(super) encoders: Semaphore,
+    /// Encoders started since the gateway was.
+    pub(super) encoder_starts: AtomicU64,
     pub(super) settings: SessionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
@@ -48,9 +51,32 @@ pub(super) struct StreamCore {
     pub(super) locator: SourceLocator,
     pub(super) context: Arc<Context>,
     pub(super) cancel: CancellationToken,
+    pub(super) live: LiveState,
+    /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
+    live_end: Mutex<Option<i64>>,
 }
 
 impl StreamCore {
+    /// Whether an encoder may be held back: a source that is sent as it happens would be lost.
+    pub(super) fn may_pause(&self) -> bool {
+        !matches!(self.locator, SourceLocator::Live(_))
+    }
+
+    /// A track of an open-ended source has ended.
+    pub(super) fn note_live_end(&self, kind: TrackKind, unit: i64) {
+        if kind == TrackKind::Video || self.plan.video.is_none() {
+            *self.live_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
+        }
+    }
+
+    /// The timeline as far as it is known: cut off at the end of an open-ended source.
+    pub(super) fn known_timeline(&self) -> SegmentTimeline {
+        match *self.live_end.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(end) => self.plan.timeline.closed_at(end),
+            None => self.plan.timeline.clone(),
+        }
+    }
+
     /// Timeline units in `seconds`, rounded up.
     pub(super) fn units_in(&self, seconds: i64) -> i64 {
         match &self.plan.video {
@@ -97,6 +123,8 @@ impl Stream {
             locator,
             context,
             cancel,
+            live: LiveState::default(),
+            live_end: Mutex::new(None),
         });
         let plan = &core.plan;
         let timeline = Arc::new(plan.timeline.clone());
@@ -155,7 +183,11 @@ impl Stream {
 
     /// Starts the heads of the first segments before they are asked for.
     pub(super) fn prefetch(&self) {
-        self.tracks().for_each(|t| t.prefetch(0));
+        if self.core.plan.timeline.is_open_ended() {
+            live::start(&self.core, self.tracks().cloned().collect());
+        } else {
+            self.tracks().for_each(|t| t.prefetch(0));
+        }
     }
 
     /// A client asked for something of this stream.
@@ -169,8 +201,15 @@ impl Stream {
         Duration::from_millis(self.core.context.now_ms().saturating_sub(seen))
     }
 
-    pub(super) fn stop_heads(&self) -> bool {
-        self.tracks().fold(false, |any, t| t.stop_heads() | any)
+    /// Whether a request for a segment waits, however long ago it came.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.tracks().any(|t| t.is_waited_for())
+    }
+
+    /// Ends the encoders that no request waits for; whether there were any.
+    pub(super) fn stop_idle_heads(&self) -> bool {
+        self.tracks()
+            .fold(false, |any, t| t.stop_idle_heads() | any)
     }
 
     pub(super) fn views(&self) -> Vec<TrackView> {
@@ -185,5 +224,20 @@ impl Stream {
             track.abandon();
         }
         self.core.context.cache.remove_stream(self.core.id).await;
+    }
+}
+
+/// A stream that no job took, because its job was cancelled meanwhile, leaves nothing behind.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.core.cancel.is_cancelled() {
+            return;
+        }
+        self.core.cancel.cancel();
+        let core = self.core.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let removing = async move { core.context.cache.remove_stream(core.id).await };
+            self.core.context.tracker.spawn_on(removing, &runtime);
+        }
     }
 }

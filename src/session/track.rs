@@ -14,7 +14,7 @@ use crate::plan::Preroll;
 use super::cache::SegmentKey;
 use super::error::SessionError;
 use super::head;
-use super::segment::{GrowingSegment, SegmentReader};
+use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
 
 /// Which stream of the source a track is made of.
@@ -56,6 +56,8 @@ struct State {
     disk_error: Option<String>,
     /// Most segments that were ready at one time.
     most_ready: u32,
+    /// The only head has ended; what is not there never will be.
+    closed: bool,
 }
 
 /// See the module.
@@ -125,6 +127,7 @@ impl Track {
                 paused: 0,
                 disk_error: None,
                 most_ready: 0,
+                closed: false,
             }),
             changed: Notify::new(),
             permits: Arc::new(Semaphore::new(max_heads)),
@@ -177,23 +180,65 @@ impl Track {
         self.perform(&mut state, actions);
     }
 
-    /// Ends all heads; segments stay.
-    pub(super) fn stop_heads(self: &Arc<Self>) -> bool {
+    /// Takes on the only head of an open-ended source.
+    pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
         let mut state = self.lock();
+        let head = state.scheduler.attach();
+        state.heads.insert(head, cancel.clone());
+        head
+    }
+
+    /// The only head has ended: nothing more will come.
+    pub(super) fn close_live(self: &Arc<Self>, head: HeadId, failure: Option<String>) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.heads.remove(&head);
+        state.last_failure = failure.or(state.last_failure.take());
+        let actions = state.scheduler.ended(head, false);
+        self.perform(&mut state, actions);
+    }
+
+    /// Segments that are complete from the first one on without a gap.
+    pub(super) fn listed(&self) -> u32 {
+        self.lock().most_ready
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.lock().scheduler.is_waited_for()
+    }
+
+    /// Ends all heads unless a request waits for them; segments stay.
+    pub(super) fn stop_idle_heads(self: &Arc<Self>) -> bool {
+        let mut state = self.lock();
+        if state.scheduler.is_waited_for() {
+            return false;
+        }
         let actions = state.scheduler.stop_all();
         let any = !actions.is_empty();
         self.perform(&mut state, actions);
         any
     }
 
+    /// Ends all heads; segments stay.
+    pub(super) fn stop_heads(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let actions = state.scheduler.stop_all();
+        self.perform(&mut state, actions);
+    }
+
     /// Ends all readers of unfinished segments: the stream is deleted.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         for growing in std::mem::take(&mut state.growing).into_values() {
-            growing.fail("the stream was cancelled");
+            growing.fail(Failure::Cancelled);
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Whether the stream is deleted or the gateway stops.
+    pub(super) fn is_closed(&self) -> bool {
+        self.core.cancel.is_cancelled()
     }
 
     pub(super) fn is_ready(&self, segment: u32) -> bool {
@@ -296,6 +341,12 @@ impl Track {
             // The head may have finished it while the request waited.
             guard.waiter = None;
             return Ok(Look::Stored);
+        }
+        if state.closed {
+            return Err(match &state.last_failure {
+                Some(reason) => SessionError::Encoder(reason.clone()),
+                None => SessionError::NoSuchFile,
+            });
         }
         Ok(Look::Wait)
     }
@@ -491,13 +542,13 @@ impl Track {
         self.perform(&mut state, actions);
         let owned = state.scheduler.heads().any(|(_, next)| next == segment);
         let unread = |g: &Arc<GrowingSegment>| Arc::strong_count(g) == 1;
-        if !state.scheduler.is_ready(segment) && !owned {
-            if let Some(growing) = state.growing.get(&segment)
-                && (given_up || unread(growing))
-            {
-                growing.fail(failure.as_deref().unwrap_or("it was stopped"));
-                state.growing.remove(&segment);
-            }
+        if !state.scheduler.is_ready(segment)
+            && !owned
+            && let Some(growing) = state.growing.get(&segment)
+            && (given_up || unread(growing))
+        {
+            growing.fail(failure.map_or(Failure::Cancelled, Failure::Encoder));
+            state.growing.remove(&segment);
         }
     }
 }

@@ -1,6 +1,21 @@
-//! The one integration test binary.
+//! The one integration test binary. Its modules are marked as tests, so that clippy lets their
+//! helper functions unwrap too.
 
+#[cfg(test)]
 mod app;
+#[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod exactness;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod media;
+#[cfg(test)]
 mod package;
+#[cfg(test)]
 mod playback;
+#[cfg(test)]
+mod resilience;

@@ -35,7 +35,12 @@ async fn every_segment_of_the_playlist_is_there_in_any_order() {
     let app = TestApp::start().await;
     let source = clip(&app, "clip.mkv", 30);
     let job = app.stream(&source, json!({})).await;
-    let playlist = String::from_utf8(app.file(&job, "master.m3u8").await.to_vec()).unwrap();
+    let answer = app.get(&format!("/stream/{job}/master.m3u8")).await;
+    assert_eq!(
+        answer.headers["content-type"],
+        "application/vnd.apple.mpegurl"
+    );
+    let playlist = answer.text();
     assert!(playlist.contains("#EXT-X-PLAYLIST-TYPE:VOD") && playlist.contains("#EXT-X-ENDLIST"));
     let names: Vec<&str> = playlist.lines().filter(|l| l.ends_with(".ts")).collect();
     assert_eq!(names.len(), 10);
