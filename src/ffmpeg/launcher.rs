@@ -1,6 +1,7 @@
 //! The thread that starts every child process.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use tokio::process::{Child, Command};
@@ -13,7 +14,8 @@ use super::os;
 /// A child process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    #[error("cannot start {program}")]
+    /// `program` is its name without its folder: clients hear this text.
+    #[error("cannot start {program}: {source}")]
     Io { program: String, source: io::Error },
     #[error("the gateway is stopping")]
     Stopping,
@@ -64,11 +66,9 @@ impl Launcher {
     pub(super) async fn start(&self, mut command: Command) -> Result<Child, SpawnError> {
         command.kill_on_drop(true);
         os::isolate(&mut command);
-        let program = command
-            .as_std()
-            .get_program()
-            .to_string_lossy()
-            .into_owned();
+        let program = Path::new(command.as_std().get_program());
+        let program = program.file_name().unwrap_or_default();
+        let program = program.to_string_lossy().into_owned();
         let (reply, answer) = oneshot::channel();
         self.orders
             .send(Order { command, reply })

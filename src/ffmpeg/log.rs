@@ -47,9 +47,63 @@ impl LogTail {
     }
 }
 
+/// Splits what a process says into lines. ffmpeg ends messages with a line feed, statistics with a
+/// carriage return.
+#[derive(Debug, Default)]
+pub(super) struct LineSplitter {
+    begun: Vec<u8>,
+    whole: VecDeque<String>,
+}
+
+/// Longest line passed on, bytes; the rest of it is dropped.
+const MAX_LINE_BYTES: usize = 8192;
+
+impl LineSplitter {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let mut parts = bytes.split(|b| matches!(b, b'\n' | b'\r')).peekable();
+        while let Some(part) = parts.next() {
+            let room = MAX_LINE_BYTES - self.begun.len();
+            self.begun.extend_from_slice(&part[..part.len().min(room)]);
+            if parts.peek().is_some() {
+                self.end();
+            }
+        }
+    }
+
+    /// The line that was begun has ended.
+    pub(super) fn end(&mut self) {
+        let line = String::from_utf8_lossy(&self.begun).trim().to_owned();
+        self.begun.clear();
+        if !line.is_empty() {
+            self.whole.push_back(line);
+        }
+    }
+
+    /// The next whole line that is not empty, without blanks around it.
+    pub(super) fn next(&mut self) -> Option<String> {
+        self.whole.pop_front()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_end_at_either_mark_and_have_a_longest() {
+        let mut lines = LineSplitter::default();
+        lines.push(b"one\r\n two \rthr");
+        lines.push(b"ee\n\n");
+        for _ in 0..100 {
+            lines.push(&[b'x'; 1000]);
+        }
+        lines.push(b"\nlast");
+        lines.end();
+        let all: Vec<String> = std::iter::from_fn(|| lines.next()).collect();
+        assert_eq!(all[..3], ["one", "two", "three"]);
+        assert_eq!(all[3], "x".repeat(MAX_LINE_BYTES));
+        assert_eq!(all[4..], ["last"]);
+    }
 
     #[test]
     fn a_reason_is_free_of_tags_and_paths() {

@@ -4,15 +4,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use ffmpeg_sidecar::log_parser::try_parse_progress;
-use futures_util::StreamExt;
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::watch;
-use tokio_util::codec::{AnyDelimiterCodec, FramedRead};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::launcher::{Launcher, SpawnError};
-use super::log::LogTail;
+use super::log::{LineSplitter, LogTail};
 use super::os;
 
 /// Statistics as ffmpeg last printed them.
@@ -139,6 +138,9 @@ impl Drop for Process {
     }
 }
 
+/// How long the words of a process that has ended may take to arrive.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
 struct Supervisor {
     child: Child,
     pid: u32,
@@ -153,9 +155,28 @@ impl Supervisor {
         progress: watch::Sender<ProgressReport>,
     ) -> ExitReport {
         let mut log = LogTail::default();
-        let drain = drain(stderr, &mut log, progress);
-        let ending = end(&mut self.child, self.pid, &self.stop, self.grace);
-        let (status, ()) = tokio::join!(ending, drain);
+        let (ended_in, ended) = oneshot::channel::<()>();
+        let ending = async {
+            let status = end(&mut self.child, self.pid, &self.stop, self.grace).await;
+            drop(ended_in);
+            status
+        };
+        let draining = async {
+            let drain = drain(stderr, &mut log, progress);
+            tokio::pin!(drain);
+            tokio::select! {
+                () = &mut drain => return,
+                _ = ended => {}
+            }
+            if tokio::time::timeout(LEFT_BEHIND, &mut drain).await.is_ok() {
+                return;
+            }
+            // Its group is not gone: something that it started keeps the pipes open.
+            os::kill(self.pid);
+            // What has left the group too is beyond reach; nothing waits for it.
+            let _ = tokio::time::timeout(LEFT_BEHIND, drain).await;
+        };
+        let (status, ()) = tokio::join!(ending, draining);
         let (code, signal) = match status {
             Ok(s) => (s.code(), s.signal()),
             Err(error) => {
@@ -192,17 +213,30 @@ async fn end(
 }
 
 /// Reads standard error to its end: statistics go to `progress`, everything else to `log`.
-async fn drain(stderr: ChildStderr, log: &mut LogTail, progress: watch::Sender<ProgressReport>) {
-    // ffmpeg ends statistics with a carriage return and messages with a line feed.
-    let codec = AnyDelimiterCodec::new_with_max_length(b"\r\n".to_vec(), b"\n".to_vec(), 8192);
-    let mut lines = FramedRead::new(stderr, codec);
+async fn drain(
+    mut stderr: ChildStderr,
+    log: &mut LogTail,
+    progress: watch::Sender<ProgressReport>,
+) {
+    let mut lines = LineSplitter::default();
+    let mut buffer = vec![0; 4096];
     let mut reports = 0;
-    while let Some(line) = lines.next().await {
-        // Over-long lines are skipped by the codec; other errors end the stream.
-        let Ok(line) = line else { continue };
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim();
-        if let Some(p) = try_parse_progress(text) {
+    loop {
+        let ended = match stderr.read(&mut buffer).await {
+            Ok(0) | Err(_) => {
+                lines.end();
+                true
+            }
+            Ok(n) => {
+                lines.push(&buffer[..n]);
+                false
+            }
+        };
+        while let Some(line) = lines.next() {
+            let Some(p) = try_parse_progress(&line) else {
+                log.push(&line);
+                continue;
+            };
             reports += 1;
             progress.send_replace(ProgressReport {
                 frame: u64::from(p.frame),
@@ -210,8 +244,9 @@ async fn drain(stderr: ChildStderr, log: &mut LogTail, progress: watch::Sender<P
                 speed: p.speed,
                 reports,
             });
-        } else if !text.is_empty() {
-            log.push(text);
+        }
+        if ended {
+            return;
         }
     }
 }

@@ -166,6 +166,10 @@ impl Scheduler {
         if self.is_ready(segment) || segment >= self.len() {
             return (None, actions);
         }
+        if !self.waiters.values().any(|w| w.segment == segment) {
+            // What failed before anybody waited is no answer to this request.
+            self.failures.remove(&segment);
+        }
         let id = WaiterId(number);
         self.waiters.insert(
             id,
@@ -253,6 +257,11 @@ impl Scheduler {
         if let Some(slot) = self.ready.get_mut(segment as usize) {
             *slot = true;
         }
+    }
+
+    /// Whether a request waits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiters.is_empty()
     }
 
     /// Ends all heads; waiters stay and get new heads by the next event.
@@ -551,6 +560,20 @@ mod tests {
                 waiter: waiter.unwrap()
             }]
         );
+    }
+
+    #[test]
+    fn failures_before_a_request_do_not_count_against_it() {
+        let mut s = scheduler(10, 2);
+        let (waiter, mut actions) = s.request(3);
+        for _ in 0..2 {
+            let head = start_of(&actions).unwrap().0;
+            actions = s.ended(head, true);
+        }
+        let last = start_of(&actions).unwrap().0;
+        assert_eq!(s.leave(waiter.unwrap()), []);
+        assert_eq!(s.request(3).1, [], "the head in flight is waited for");
+        assert!(start_of(&s.ended(last, true)).is_some());
     }
 
     #[derive(Debug, Clone)]

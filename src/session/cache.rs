@@ -125,7 +125,8 @@ impl SegmentCache {
         &self.folder
     }
 
-    /// Stores a segment, making room first. On an error nothing is stored.
+    /// Stores a segment, making room first. On an error nothing is stored; nor for a stream that
+    /// is closed, which is no error.
     pub(super) async fn put(
         &self,
         key: SegmentKey,
@@ -139,7 +140,9 @@ impl SegmentCache {
                 "the segment is larger than transcoding.cache_max_bytes",
             ));
         }
-        let evicted = self.reserve(key, owner, bytes);
+        let Some(evicted) = self.reserve(key, owner, bytes) else {
+            return Ok(());
+        };
         self.delete(evicted).await;
         let path = self.path(&key);
         let written = tokio::task::spawn_blocking(move || std::fs::write(path, data)).await;
@@ -155,8 +158,18 @@ impl SegmentCache {
         result
     }
 
-    fn reserve(&self, key: SegmentKey, owner: &Arc<Track>, bytes: u64) -> Vec<(SegmentKey, Entry)> {
+    /// Notes a segment and gives those that must go for it; `None` when its stream is closed.
+    fn reserve(
+        &self,
+        key: SegmentKey,
+        owner: &Arc<Track>,
+        bytes: u64,
+    ) -> Option<Vec<(SegmentKey, Entry)>> {
         let mut index = self.lock();
+        // Looked at under the lock: a stream is closed first, then its segments are removed.
+        if owner.is_closed() {
+            return None;
+        }
         let mut evicted: Vec<(SegmentKey, Entry)> = Vec::new();
         index.remove(&key);
         while index.bytes + bytes > self.limit_bytes {
@@ -176,7 +189,7 @@ impl SegmentCache {
                 owner: Arc::downgrade(owner),
             },
         );
-        evicted
+        Some(evicted)
     }
 
     async fn delete(&self, evicted: Vec<(SegmentKey, Entry)>) {

@@ -1,6 +1,7 @@
 //! A head: one encoder run after the other until its segments are made or it is stopped.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -119,6 +120,8 @@ struct Run<'a> {
     splitter: Splitter,
     preroll: Preroll,
     padding: Padding,
+    /// Bytes that came from the encoder.
+    received: u64,
     /// Samples that were passed on.
     delivered: u64,
     started: Instant,
@@ -126,6 +129,8 @@ struct Run<'a> {
     first_sample: Option<Instant>,
     paused: Duration,
     segment_began: Instant,
+    /// Frames and time of the encoder's last words, unless it was paused since.
+    last_report: Option<(u64, Instant)>,
 }
 
 impl<'a> Run<'a> {
@@ -140,11 +145,13 @@ impl<'a> Run<'a> {
             reader: Fmp4Reader::new(),
             preroll: learned.preroll,
             padding: learned.source_end.map_or(Padding::Short, Padding::After),
+            received: 0,
             delivered: 0,
             started: now,
             first_sample: None,
             paused: Duration::ZERO,
             segment_began: now,
+            last_report: None,
         }
     }
 
@@ -200,6 +207,7 @@ impl<'a> Run<'a> {
             segment = self.splitter.position().0, until = self.order.until, preroll = ?self.preroll,
             "encoder started"
         );
+        core.context.encoder_starts.fetch_add(1, Ordering::Relaxed);
         self.started = Instant::now();
         self.segment_began = self.started;
         let early = self.read(&mut process).await;
@@ -220,7 +228,8 @@ impl<'a> Run<'a> {
         {
             return Outcome::Failed(reason);
         }
-        if !exit.success() {
+        // An error after everything was made is of no interest.
+        if !exit.success() && self.splitter.position().0 < self.order.until {
             let url = input.url.to_string_lossy();
             let reason = exit.log.reason(&[&url, url.trim_start_matches("file:")]);
             return Outcome::Failed(reason.unwrap_or_else(|| match signal {
@@ -233,6 +242,13 @@ impl<'a> Run<'a> {
 
     /// The encoder has ended by itself without an error: is everything there?
     fn judge_end(&mut self) -> Outcome {
+        // A run over nothing may end well without a single byte; one that broke off may not.
+        let reader = std::mem::take(&mut self.reader);
+        if self.received > 0
+            && let Err(error) = reader.finish()
+        {
+            return Outcome::Failed(error.to_string());
+        }
         for event in self.splitter.finish() {
             if let Err(outcome) = self.take(event) {
                 return outcome;
@@ -278,11 +294,17 @@ impl<'a> Run<'a> {
                 Some(Ok(Ok(0))) => return None,
                 Some(Ok(Ok(n))) => n,
             };
+            self.received += n as u64;
+            self.note_speed(process);
             let events = match self.reader.push(&buffer[..n]) {
                 Ok(events) => events,
                 Err(error) => return Some(Outcome::Failed(error.to_string())),
             };
             for event in events {
+                // One read may hold many segments of a small picture.
+                if self.track.should_pause(self.order.head) && !self.pause().await {
+                    return Some(Outcome::Stopped);
+                }
                 if let Err(outcome) = self.event(event) {
                     return Some(outcome);
                 }
@@ -314,6 +336,7 @@ impl<'a> Run<'a> {
         };
         self.track.count_paused(false);
         self.paused += began.elapsed();
+        self.last_report = None;
         goes_on
     }
 
@@ -350,7 +373,9 @@ impl<'a> Run<'a> {
                 self.track.append(self.order.head, segment, sample)
             }
             SplitEvent::Complete { segment } => {
-                self.measure(segment);
+                if self.track.kind == TrackKind::Audio {
+                    self.measure(segment);
+                }
                 self.track.finished(self.order.head, segment)
             }
         };
@@ -361,6 +386,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Takes the speed of a video encoder from its own statistics, twice a second.
+    fn note_speed(&mut self, process: &mut Process) {
+        if self.track.kind != TrackKind::Video || !process.progress.has_changed().unwrap_or(false) {
+            return;
+        }
+        let frame = process.progress.borrow_and_update().frame;
+        let now = Instant::now();
+        let rate = self.track.core.plan.video.as_ref().map(|v| v.rate.as_f64());
+        if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
+            let seconds = (now - at).as_secs_f64().max(0.05);
+            let frames = frame.saturating_sub(before) as f64;
+            self.track.observe_speed(frames / rate / seconds);
+        }
+        self.last_report = Some((frame, now));
+    }
+
+    /// The speed of an audio encoder, which counts no frames, by the segments it finishes.
     fn measure(&mut self, segment: u32) {
         let now = Instant::now();
         let working = (now - self.segment_began)

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::base::JobId;
 use crate::ffmpeg::Toolchain;
 use crate::media::{SourceLocator, StreamRequest};
+use crate::plan::check_request;
 use crate::source::SourcePolicy;
 
 use super::cache::SegmentCache;
@@ -92,6 +93,7 @@ impl Registry {
             opener,
             cache,
             encoders,
+            encoder_starts: AtomicU64::new(0),
             settings,
             tracker,
             cancel,
@@ -139,6 +141,11 @@ impl Registry {
         self.context.settings.max_encoders.max(2) - self.context.encoders.available_permits()
     }
 
+    /// Encoders started since the gateway was.
+    pub fn encoder_starts(&self) -> u64 {
+        self.context.encoder_starts.load(Ordering::Relaxed)
+    }
+
     /// Media time made per wall time, over the streams being made now; 0 when there are none.
     pub fn average_speed(&self) -> f64 {
         let streams: Vec<_> = self
@@ -162,6 +169,7 @@ impl Registry {
         request: StreamRequest,
         session_id: Option<String>,
     ) -> Result<Arc<Job>, SessionError> {
+        check_request(&request, &self.context.opener.tools.hardware)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));
@@ -179,32 +187,43 @@ impl Registry {
     async fn open(&self, job: Arc<Job>, locator: SourceLocator) {
         let key = stream_key(&locator, &job.request);
         let mut cancelled = job.phase.subscribe();
-        let opened = tokio::select! {
-            opened = self.find_or_open(key, locator, &job.request) => opened,
-            _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
-            () = self.context.cancel.cancelled() => return,
-        };
-        let phase = match opened {
-            Ok(stream) => JobPhase::Open(stream),
-            Err(error) => {
-                tracing::info!(job.id = %job.id, %error, "job failed");
-                self.totals.failed.fetch_add(1, Ordering::Relaxed);
-                JobPhase::Failed(Arc::new(error))
+        loop {
+            let opened = tokio::select! {
+                opened = self.find_or_open(key, &locator, &job.request) => opened,
+                _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
+                () = self.context.cancel.cancelled() => return,
+            };
+            let phase = match opened {
+                Ok(stream) => JobPhase::Open(stream),
+                Err(error) => {
+                    tracing::info!(job.id = %job.id, %error, "job failed");
+                    self.totals.failed.fetch_add(1, Ordering::Relaxed);
+                    JobPhase::Failed(Arc::new(error))
+                }
+            };
+            // `release` decides under the same lock: a stream has this job, or it is closed.
+            let _state = self.lock();
+            if matches!(&phase, JobPhase::Open(s) if s.core.cancel.is_cancelled()) {
+                if self.context.cancel.is_cancelled() {
+                    return;
+                }
+                continue;
             }
-        };
-        job.phase.send_if_modified(|now| {
-            let opening = matches!(now, JobPhase::Opening);
-            if opening {
-                *now = phase;
-            }
-            opening
-        });
+            job.phase.send_if_modified(|now| {
+                let opening = matches!(now, JobPhase::Opening);
+                if opening {
+                    *now = phase;
+                }
+                opening
+            });
+            return;
+        }
     }
 
     async fn find_or_open(
         &self,
         key: StreamKey,
-        locator: SourceLocator,
+        locator: &SourceLocator,
         request: &StreamRequest,
     ) -> Result<Arc<Stream>, SessionError> {
         let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
@@ -212,8 +231,12 @@ impl Registry {
             stream.touch();
             return Ok(stream);
         }
-        let found = self.context.opener.inspect(&locator, request).await?;
-        let stream = Arc::new(Stream::new(found.plan?, locator, self.context.clone()));
+        let found = self.context.opener.inspect(locator, request).await?;
+        let stream = Arc::new(Stream::new(
+            found.plan?,
+            locator.clone(),
+            self.context.clone(),
+        ));
         let mut state = self.lock();
         // Another job may have opened the same meanwhile.
         if let Some(other) = known(&state) {
@@ -291,6 +314,7 @@ impl Registry {
             if !shared {
                 let gone = Arc::as_ptr(&stream);
                 state.streams.retain(|_, s| !std::ptr::eq(s.as_ptr(), gone));
+                stream.core.cancel.cancel();
             }
             shared
         };
@@ -311,7 +335,10 @@ impl Registry {
             (streams, stale)
         };
         for stream in streams {
-            if stream.idle_for() > self.context.settings.idle_timeout && stream.stop_heads() {
+            if stream.is_waited_for() {
+                stream.touch();
+            }
+            if stream.idle_for() > self.context.settings.idle_timeout && stream.stop_idle_heads() {
                 tracing::info!(stream.id = %stream.core.id, "idle stream: encoders ended");
             }
         }

@@ -29,6 +29,8 @@ pub(super) struct Context {
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
     pub(super) encoders: Semaphore,
+    /// Encoders started since the gateway was.
+    pub(super) encoder_starts: AtomicU64,
     pub(super) settings: SessionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
@@ -199,8 +201,15 @@ impl Stream {
         Duration::from_millis(self.core.context.now_ms().saturating_sub(seen))
     }
 
-    pub(super) fn stop_heads(&self) -> bool {
-        self.tracks().fold(false, |any, t| t.stop_heads() | any)
+    /// Whether a request for a segment waits, however long ago it came.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.tracks().any(|t| t.is_waited_for())
+    }
+
+    /// Ends the encoders that no request waits for; whether there were any.
+    pub(super) fn stop_idle_heads(&self) -> bool {
+        self.tracks()
+            .fold(false, |any, t| t.stop_idle_heads() | any)
     }
 
     pub(super) fn views(&self) -> Vec<TrackView> {
@@ -215,5 +224,20 @@ impl Stream {
             track.abandon();
         }
         self.core.context.cache.remove_stream(self.core.id).await;
+    }
+}
+
+/// A stream that no job took, because its job was cancelled meanwhile, leaves nothing behind.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.core.cancel.is_cancelled() {
+            return;
+        }
+        self.core.cancel.cancel();
+        let core = self.core.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let removing = async move { core.context.cache.remove_stream(core.id).await };
+            self.core.context.tracker.spawn_on(removing, &runtime);
+        }
     }
 }

@@ -80,6 +80,8 @@ impl std::fmt::Debug for Track {
     }
 }
 
+/// How far sound is made ahead of the player of a film, milliseconds.
+const AUDIO_AHEAD_MS: u64 = 10_000;
 /// Complete segments kept in memory while the disk takes none.
 const MAX_UNSAVED: usize = 6;
 
@@ -107,7 +109,12 @@ impl Track {
         let lengths = (0..timeline.len())
             .map(|i| (timeline.seconds(i) * 1000.0) as u32)
             .collect();
-        let goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        let mut goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        if kind == TrackKind::Audio && core.plan.video.is_some() {
+            // Sound is made so fast that it need not be far ahead, and the first pictures of a
+            // stream need the processor more.
+            goal_ms = goal_ms.min(AUDIO_AHEAD_MS);
+        }
         Arc::new(Track {
             kind,
             cuts,
@@ -203,13 +210,27 @@ impl Track {
         self.lock().most_ready
     }
 
-    /// Ends all heads; segments stay.
-    pub(super) fn stop_heads(self: &Arc<Self>) -> bool {
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.lock().scheduler.is_waited_for()
+    }
+
+    /// Ends all heads unless a request waits for them; segments stay.
+    pub(super) fn stop_idle_heads(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
+        if state.scheduler.is_waited_for() {
+            return false;
+        }
         let actions = state.scheduler.stop_all();
         let any = !actions.is_empty();
         self.perform(&mut state, actions);
         any
+    }
+
+    /// Ends all heads; segments stay.
+    pub(super) fn stop_heads(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let actions = state.scheduler.stop_all();
+        self.perform(&mut state, actions);
     }
 
     /// Ends all readers of unfinished segments: the stream is deleted.
@@ -220,6 +241,11 @@ impl Track {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Whether the stream is deleted or the gateway stops.
+    pub(super) fn is_closed(&self) -> bool {
+        self.core.cancel.is_cancelled()
     }
 
     pub(super) fn is_ready(&self, segment: u32) -> bool {

@@ -8,6 +8,14 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod media;
+#[cfg(test)]
 mod package;
 #[cfg(test)]
 mod playback;
+#[cfg(test)]
+mod resilience;

@@ -1,1 +1,224 @@
-fn main() {}
+//! An ffmpeg that misbehaves as told, for the tests; never shipped.
+//!
+//! It is started by a link to it; the link's folder steers it. Each encoder run appends its process
+//! id and its track to `runs` there, then does what the first rule of `rules` that fits says; without
+//! one it becomes the real ffmpeg. A rule is a line of words: `times=N` (fits only N runs; default
+//! all), `track=video|audio` (default both), and one of
+//!
+//! - `die=N`: delivers N bytes, then exits with 1; `abort=N`: then dies of a signal
+//! - `end=N`: delivers N bytes, then exits with 0
+//! - `hang=N`: delivers N bytes, then nothing more; `deaf=N`: and ignores SIGTERM too
+//! - `error=TEXT`: prints TEXT (`_` for a space) as an error, exits with 1
+//! - `garbage=N`: writes N bytes that are no media, exits with 0
+//! - `chatter=N`: works, and writes N bytes without a line end to standard error first; dies if it cannot
+//! - `late=MS`: works, but begins after MS milliseconds
+//! - `slow=N`: delivers N bytes a second
+//! - `orphan=N`: as `die`, but leaves a process behind that keeps standard error open
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program of one thread that starts the real ffmpeg"
+)]
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio, exit};
+use std::thread::sleep;
+use std::time::Duration;
+
+fn main() {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let link = PathBuf::from(args.remove(0));
+    let encodes = args.iter().any(|a| a == "-i");
+    let rule = match link.parent() {
+        Some(folder) if encodes => match rule_for(folder, &args) {
+            Ok(rule) => rule,
+            Err(error) => fail(&format!("fake-ffmpeg: {error}")),
+        },
+        _ => None,
+    };
+    let Some((verb, argument)) = rule else {
+        become_real(&args)
+    };
+    let number = || -> u64 {
+        let parsed = argument.parse();
+        parsed.unwrap_or_else(|_| fail(&format!("{verb} needs a number")))
+    };
+    match verb.as_str() {
+        "die" => {
+            deliver(&args, number(), None);
+            exit(1)
+        }
+        "abort" => {
+            deliver(&args, number(), None);
+            std::process::abort()
+        }
+        "end" => deliver(&args, number(), None),
+        "hang" => {
+            deliver(&args, number(), None);
+            loop {
+                sleep(Duration::from_secs(60));
+            }
+        }
+        "deaf" => {
+            deliver(&args, number(), None);
+            // Ignored signals stay ignored over exec.
+            let script = "trap '' TERM; while :; do sleep 1; done";
+            let error = Command::new("sh").args(["-c", script]).exec();
+            fail(&error.to_string())
+        }
+        "error" => fail(&argument.replace('_', " ")),
+        "garbage" => garbage(number()),
+        "chatter" => {
+            let line = vec![b'x'; 4096];
+            let mut left = number() as usize;
+            while left > 0 {
+                let part = left.min(line.len());
+                if io::stderr().write_all(&line[..part]).is_err() {
+                    exit(9);
+                }
+                left -= part;
+            }
+            become_real(&args)
+        }
+        "late" => {
+            sleep(Duration::from_millis(number()));
+            become_real(&args)
+        }
+        "slow" => deliver(&args, u64::MAX, Some(number())),
+        "orphan" => {
+            deliver(&args, number(), None);
+            let child = Command::new("sleep")
+                .arg("600")
+                .stdout(Stdio::null())
+                .spawn();
+            exit(if child.is_ok() { 1 } else { 2 })
+        }
+        other => fail(&format!("fake-ffmpeg: no such verb: {other}")),
+    }
+}
+
+fn fail(text: &str) -> ! {
+    // Nobody may be listening.
+    let _ = writeln!(io::stderr(), "[error] {text}");
+    exit(1)
+}
+
+/// Notes the run and finds the verb and argument of its rule.
+fn rule_for(folder: &Path, args: &[OsString]) -> io::Result<Option<(String, String)>> {
+    let track = if args.iter().any(|a| a == "-vn") {
+        "audio"
+    } else {
+        "video"
+    };
+    let mut runs = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("runs"))?;
+    runs.write_all(format!("{} {track}\n", std::process::id()).as_bytes())?;
+    let rules = match std::fs::read_to_string(folder.join("rules")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        rules => rules?,
+    };
+    for (nth, line) in rules.lines().enumerate() {
+        let (mut times, mut verb) = (u64::MAX, None);
+        let mut fits = true;
+        for (key, value) in line.split_whitespace().filter_map(|w| w.split_once('=')) {
+            match key {
+                "times" => times = value.parse().map_err(io::Error::other)?,
+                "track" => fits = value == track,
+                _ => verb = Some((key.to_owned(), value.to_owned())),
+            }
+        }
+        if fits && verb.is_some() && take_turn(folder, nth, times)? {
+            return Ok(verb);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether one of the `times` turns of a rule is left; takes it. Runs may be started at one time.
+fn take_turn(folder: &Path, rule: usize, times: u64) -> io::Result<bool> {
+    if times == u64::MAX {
+        return Ok(true);
+    }
+    for turn in 0..times {
+        match File::create_new(folder.join(format!("turn-{rule}-{turn}"))) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+fn become_real(args: &[OsString]) -> ! {
+    let error = Command::new("ffmpeg").args(args).exec();
+    fail(&format!("cannot start ffmpeg: {error}"))
+}
+
+fn start_real(args: &[OsString]) -> (Child, ChildStdout) {
+    let started = Command::new("ffmpeg")
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn();
+    match started {
+        Ok(mut child) => match child.stdout.take() {
+            Some(out) => (child, out),
+            None => fail("ffmpeg has no output"),
+        },
+        Err(error) => fail(&format!("cannot start ffmpeg: {error}")),
+    }
+}
+
+/// Passes on the first `limit` bytes of the real ffmpeg's output, then kills it; with all passed on,
+/// ends as it did.
+fn deliver(args: &[OsString], limit: u64, bytes_per_second: Option<u64>) {
+    if limit == 0 {
+        return;
+    }
+    let (mut child, out) = start_real(args);
+    let mut out = out.take(limit);
+    let step = bytes_per_second.map_or(64 * 1024, |b| (b / 20).max(1)) as usize;
+    let mut buffer = vec![0; step];
+    let mut passed = 0;
+    loop {
+        let n = match out.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(_) => exit(1),
+        };
+        if io::stdout().write_all(&buffer[..n]).is_err() || io::stdout().flush().is_err() {
+            exit(1);
+        }
+        passed += n as u64;
+        if bytes_per_second.is_some() {
+            sleep(Duration::from_millis(50));
+        }
+    }
+    if passed < limit {
+        let status = child.wait();
+        exit(status.ok().and_then(|s| s.code()).unwrap_or(1));
+    }
+    // It may have ended by itself meanwhile.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Bytes of xorshift.
+fn garbage(count: u64) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::new();
+    for _ in 0..count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.push(state as u8);
+    }
+    if io::stdout().write_all(&bytes).is_err() {
+        exit(1);
+    }
+}
