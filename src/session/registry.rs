@@ -185,32 +185,43 @@ impl Registry {
     async fn open(&self, job: Arc<Job>, locator: SourceLocator) {
         let key = stream_key(&locator, &job.request);
         let mut cancelled = job.phase.subscribe();
-        let opened = tokio::select! {
-            opened = self.find_or_open(key, locator, &job.request) => opened,
-            _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
-            () = self.context.cancel.cancelled() => return,
-        };
-        let phase = match opened {
-            Ok(stream) => JobPhase::Open(stream),
-            Err(error) => {
-                tracing::info!(job.id = %job.id, %error, "job failed");
-                self.totals.failed.fetch_add(1, Ordering::Relaxed);
-                JobPhase::Failed(Arc::new(error))
+        loop {
+            let opened = tokio::select! {
+                opened = self.find_or_open(key, &locator, &job.request) => opened,
+                _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
+                () = self.context.cancel.cancelled() => return,
+            };
+            let phase = match opened {
+                Ok(stream) => JobPhase::Open(stream),
+                Err(error) => {
+                    tracing::info!(job.id = %job.id, %error, "job failed");
+                    self.totals.failed.fetch_add(1, Ordering::Relaxed);
+                    JobPhase::Failed(Arc::new(error))
+                }
+            };
+            // `release` decides under the same lock: a stream has this job, or it is closed.
+            let _state = self.lock();
+            if matches!(&phase, JobPhase::Open(s) if s.core.cancel.is_cancelled()) {
+                if self.context.cancel.is_cancelled() {
+                    return;
+                }
+                continue;
             }
-        };
-        job.phase.send_if_modified(|now| {
-            let opening = matches!(now, JobPhase::Opening);
-            if opening {
-                *now = phase;
-            }
-            opening
-        });
+            job.phase.send_if_modified(|now| {
+                let opening = matches!(now, JobPhase::Opening);
+                if opening {
+                    *now = phase;
+                }
+                opening
+            });
+            return;
+        }
     }
 
     async fn find_or_open(
         &self,
         key: StreamKey,
-        locator: SourceLocator,
+        locator: &SourceLocator,
         request: &StreamRequest,
     ) -> Result<Arc<Stream>, SessionError> {
         let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
@@ -218,8 +229,12 @@ impl Registry {
             stream.touch();
             return Ok(stream);
         }
-        let found = self.context.opener.inspect(&locator, request).await?;
-        let stream = Arc::new(Stream::new(found.plan?, locator, self.context.clone()));
+        let found = self.context.opener.inspect(locator, request).await?;
+        let stream = Arc::new(Stream::new(
+            found.plan?,
+            locator.clone(),
+            self.context.clone(),
+        ));
         let mut state = self.lock();
         // Another job may have opened the same meanwhile.
         if let Some(other) = known(&state) {
@@ -297,6 +312,7 @@ impl Registry {
             if !shared {
                 let gone = Arc::as_ptr(&stream);
                 state.streams.retain(|_, s| !std::ptr::eq(s.as_ptr(), gone));
+                stream.core.cancel.cancel();
             }
             shared
         };

@@ -226,3 +226,18 @@ impl Stream {
         self.core.context.cache.remove_stream(self.core.id).await;
     }
 }
+
+/// A stream that no job took, because its job was cancelled meanwhile, leaves nothing behind.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.core.cancel.is_cancelled() {
+            return;
+        }
+        self.core.cancel.cancel();
+        let core = self.core.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let removing = async move { core.context.cache.remove_stream(core.id).await };
+            self.core.context.tracker.spawn_on(removing, &runtime);
+        }
+    }
+}
