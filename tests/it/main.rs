@@ -17,3 +17,5 @@ mod package;
 mod playback;
 #[cfg(test)]
 mod resilience;
+#[cfg(test)]
+mod review;
