@@ -21,7 +21,7 @@ pub struct Gateway {
     registry: Arc<Registry>,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
-    /// Ends everything else.
+    /// Ends everything else, and connections that are still open.
     cancel: CancellationToken,
     connections: TaskTracker,
     work: TaskTracker,
@@ -78,6 +78,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         settings,
         connections.clone(),
         stop_serving.clone(),
+        cancel.clone(),
     );
     connections.spawn(accept);
     tracing::info!("listening on http://{address}");
@@ -133,7 +134,8 @@ impl Gateway {
         }
         self.cancel.cancel();
         self.work.close();
-        if tokio::time::timeout(END, self.work.wait()).await.is_err() {
+        let ended = async { tokio::join!(self.work.wait(), self.connections.wait()) };
+        if tokio::time::timeout(END, ended).await.is_err() {
             tracing::warn!(tasks = self.work.len(), "tasks did not end in time");
         }
         tracing::info!("stopped");

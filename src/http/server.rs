@@ -28,13 +28,15 @@ pub struct ServerSettings {
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
 
-/// Accepts connections until `stop`; each runs on `tracker` and ends after the response under way.
+/// Accepts connections until `stop`; each runs on `tracker` and ends after the response under way,
+/// or at once when `cancel` fires.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     settings: ServerSettings,
     tracker: TaskTracker,
     stop: CancellationToken,
+    cancel: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     loop {
@@ -56,7 +58,7 @@ pub async fn serve(
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, stop, cancel) = (router.clone(), stop.clone(), cancel.clone());
         let header_timeout = settings.header_timeout;
         tracker.spawn(async move {
             let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
@@ -74,7 +76,11 @@ pub async fn serve(
                 result = connection.as_mut() => result,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::select! {
+                        result = connection => result,
+                        // The client may never read the rest.
+                        () = cancel.cancelled() => Ok(()),
+                    }
                 }
             };
             if let Err(error) = result {

@@ -119,19 +119,16 @@ impl Opener {
 
     /// What is known of a source: from the cache when its validators say that it is the same.
     async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
-        let reader = match self.client.open(locator).await {
-            Ok(reader) => Some(reader),
+        let (validators, reader) = match self.client.open(locator).await {
+            Ok(opened) => opened,
             // What the server says is final; where only we cannot talk to it, ffprobe may.
             Err(SourceError::Unreachable(reason)) => {
                 tracing::debug!(%locator, %reason, "no reads of our own");
-                None
+                (Validators::default(), None)
             }
-            Err(SourceError::Live) => None,
             Err(error) => return Err(error.into()),
         };
-        let key = reader
-            .as_ref()
-            .and_then(|r| cache_key(locator, r.validators()));
+        let key = cache_key(locator, &validators);
         if let Some(facts) = key.as_ref().and_then(|k| self.cache.get(k)) {
             return Ok(facts);
         }
@@ -140,7 +137,9 @@ impl Opener {
             let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
             read_keyframe_index(reader, container, 0).await
         };
-        let (probe, mut keyframes) = tokio::join!(self.probe(locator), first_video);
+        // A source that is still being made has no length to be found by reading on.
+        let finite = validators.length_bytes.is_some();
+        let (probe, mut keyframes) = tokio::join!(self.probe(locator, finite), first_video);
         let probe = probe?;
         let main = probe.main_video().map(|v| v.index);
         let nth = probe.video.iter().position(|v| Some(v.index) == main);
@@ -172,7 +171,11 @@ impl Opener {
         }
     }
 
-    async fn probe(&self, locator: &SourceLocator) -> Result<SourceProbe, SessionError> {
+    async fn probe(
+        &self,
+        locator: &SourceLocator,
+        finite: bool,
+    ) -> Result<SourceProbe, SessionError> {
         let gate = self.gate(locator, &self.cancel);
         let gate =
             gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
@@ -180,7 +183,7 @@ impl Opener {
         let mut probe = probe_source(&self.tools, &self.launcher, &input, PROBE_WITHIN)
             .await
             .map_err(|error| blame(gate.as_ref(), error))?;
-        if probe.duration.is_none() && !matches!(locator, SourceLocator::Live(_)) {
+        if probe.duration.is_none() && finite && probe.format != "hls" {
             let end = scan_duration(&self.tools, &self.launcher, &input, SCAN_WITHIN).await;
             probe.duration = end
                 .map(|e| e - probe.start_time)

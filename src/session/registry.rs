@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::base::JobId;
 use crate::ffmpeg::Toolchain;
 use crate::media::{SourceLocator, StreamRequest};
+use crate::plan::check_request;
 use crate::source::SourcePolicy;
 
 use super::cache::SegmentCache;
@@ -168,6 +169,7 @@ impl Registry {
         request: StreamRequest,
         session_id: Option<String>,
     ) -> Result<Arc<Job>, SessionError> {
+        check_request(&request, &self.context.opener.tools.hardware)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));

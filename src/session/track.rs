@@ -80,6 +80,8 @@ impl std::fmt::Debug for Track {
     }
 }
 
+/// How far sound is made ahead of the player of a film, milliseconds.
+const AUDIO_AHEAD_MS: u64 = 10_000;
 /// Complete segments kept in memory while the disk takes none.
 const MAX_UNSAVED: usize = 6;
 /// Complete segments on their way to the disk, beyond which heads wait for it.
@@ -110,7 +112,12 @@ impl Track {
         let lengths = (0..timeline.len())
             .map(|i| (timeline.seconds(i) * 1000.0) as u32)
             .collect();
-        let goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        let mut goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        if kind == TrackKind::Audio && core.plan.video.is_some() {
+            // Sound is made so fast that it need not be far ahead, and the first pictures of a
+            // stream need the processor more.
+            goal_ms = goal_ms.min(AUDIO_AHEAD_MS);
+        }
         Arc::new(Track {
             kind,
             cuts,

@@ -89,30 +89,35 @@ impl SourceClient {
         }
     }
 
-    /// Opens the source for reading at offsets.
+    /// Looks at the source and opens it for reading at offsets, where it has offsets: live sources
+    /// and servers without byte ranges give no reader.
     ///
     /// # Errors
-    /// As [`SourceClient::validators`]; `Live`, or `NoRanges`, when it has no offsets.
-    pub async fn open(&self, source: &SourceLocator) -> Result<RangeReader, SourceError> {
+    /// As [`SourceClient::validators`].
+    pub async fn open(
+        &self,
+        source: &SourceLocator,
+    ) -> Result<(Validators, Option<RangeReader>), SourceError> {
         match source {
             SourceLocator::File(file) => {
                 let path = file.path().to_owned();
                 blocking(move || {
                     let file = open_regular(&path).map_err(|_| SourceError::Unreadable)?;
                     let metadata = file.metadata().map_err(|_| SourceError::Unreadable)?;
-                    Ok(RangeReader::file(file, file_validators(&metadata)))
+                    let validators = file_validators(&metadata);
+                    let reader = RangeReader::file(file, validators.clone());
+                    Ok((validators, Some(reader)))
                 })
                 .await
             }
             SourceLocator::Http(url) => {
                 let (url, validators) = self.first_byte(url).await?;
-                if validators.accepts_ranges {
-                    Ok(RangeReader::http(self.clone(), url, validators))
-                } else {
-                    Err(SourceError::NoRanges)
-                }
+                let reader = validators
+                    .accepts_ranges
+                    .then(|| RangeReader::http(self.clone(), url, validators.clone()));
+                Ok((validators, reader))
             }
-            SourceLocator::Live(_) => Err(SourceError::Live),
+            SourceLocator::Live(_) => Ok((Validators::default(), None)),
         }
     }
 

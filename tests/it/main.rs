@@ -6,6 +6,8 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod fake;

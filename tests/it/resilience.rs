@@ -3,6 +3,7 @@
 
 mod encoders;
 mod endings;
+mod process;
 
 use std::path::Path;
 use std::time::Duration;
