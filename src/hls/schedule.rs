@@ -58,6 +58,9 @@ const MAX_FAILURES: u32 = 3;
 pub struct Scheduler {
     lengths_ms: Vec<u32>,
     ready: Vec<bool>,
+    /// Segments that were ready once; the cache may have dropped them since.
+    made: Vec<bool>,
+    made_count: u32,
     heads: BTreeMap<HeadId, Head>,
     waiters: BTreeMap<WaiterId, Waiter>,
     failures: HashMap<u32, u32>,
@@ -76,6 +79,8 @@ impl Scheduler {
     pub fn new(lengths_ms: Vec<u32>, max_heads: usize, goal_ms: u64) -> Self {
         Scheduler {
             ready: vec![false; lengths_ms.len()],
+            made: vec![false; lengths_ms.len()],
+            made_count: 0,
             lengths_ms,
             heads: BTreeMap::new(),
             waiters: BTreeMap::new(),
@@ -116,8 +121,20 @@ impl Scheduler {
         out
     }
 
-    pub fn ready_count(&self) -> u32 {
-        self.ready.iter().filter(|r| **r).count() as u32
+    /// Segments that were ready at some time.
+    pub fn made_count(&self) -> u32 {
+        self.made_count
+    }
+
+    /// Whether `segment` was made by the only head there will be, and is lost.
+    pub fn is_lost(&self, segment: u32) -> bool {
+        let made = self.made.get(segment as usize).copied().unwrap_or(false);
+        self.passive && made && !self.is_ready(segment)
+    }
+
+    /// Whether `waiter` still waits: neither answered nor given up.
+    pub fn is_waiting(&self, waiter: WaiterId) -> bool {
+        self.waiters.contains_key(&waiter)
     }
 
     /// The segment each live head makes now.
@@ -196,6 +213,11 @@ impl Scheduler {
         if let Some(slot) = self.ready.get_mut(segment as usize) {
             *slot = true;
         }
+        if let Some(slot) = self.made.get_mut(segment as usize)
+            && !std::mem::replace(slot, true)
+        {
+            self.made_count += 1;
+        }
         self.failures.remove(&segment);
         self.waiters.retain(|_, w| w.segment != segment);
         let next = segment + 1;
@@ -249,13 +271,6 @@ impl Scheduler {
     pub fn evicted(&mut self, segment: u32) {
         if let Some(slot) = self.ready.get_mut(segment as usize) {
             *slot = false;
-        }
-    }
-
-    /// Segments that are there already, from an earlier life of the same stream.
-    pub fn mark_ready(&mut self, segment: u32) {
-        if let Some(slot) = self.ready.get_mut(segment as usize) {
-            *slot = true;
         }
     }
 
@@ -577,6 +592,30 @@ mod tests {
         assert_eq!(s.leave(waiter.unwrap()), []);
         assert_eq!(s.request(3).1, [], "the head in flight is waited for");
         assert!(start_of(&s.ended(last, true)).is_some());
+    }
+
+    #[test]
+    fn what_the_cache_dropped_counts_as_made_and_is_asked_for_anew() {
+        let mut s = scheduler(10, 2);
+        let (waiter, actions) = s.request(0);
+        let head = start_of(&actions).unwrap().0;
+        for i in 0..3 {
+            s.finished(head, i);
+            s.evicted(i);
+        }
+        assert_eq!((s.made_count(), s.ready_ranges()), (3, vec![]));
+        assert!(!s.is_waiting(waiter.unwrap()) && !s.is_lost(0));
+        assert!(s.request(0).0.is_some());
+    }
+
+    #[test]
+    fn what_an_only_head_made_is_lost_when_it_is_dropped() {
+        let mut s = scheduler(10, 2);
+        let head = s.attach();
+        s.finished(head, 0);
+        assert!(!s.is_lost(0) && !s.is_lost(1));
+        s.evicted(0);
+        assert!(s.is_lost(0));
     }
 
     #[derive(Debug, Clone)]

@@ -84,7 +84,19 @@ const LAST_PART: MediaTime = MediaTime::from_micros(500_000);
 /// For demuxers that search by decoding time, ffmpeg moves the target of a seek back by 3/23 s.
 const SEEK_SLACK: MediaTime = MediaTime::from_micros(131_000);
 
+/// Cuts that one run forces. Linux takes arguments of up to 128 KiB (`MAX_ARG_STRLEN`), and a cut
+/// of a stream of 48 hours is written with 14 characters.
+const MAX_CUTS: u32 = 8000;
+
 impl StreamPlan {
+    /// The segment before which a run that begins in `segment` must end.
+    pub fn longest_run(&self, segment: u32) -> u32 {
+        match self.video.as_ref().and_then(|v| v.encode.as_ref()) {
+            Some(_) => segment.saturating_add(MAX_CUTS),
+            None => u32::MAX,
+        }
+    }
+
     /// Arguments for a run of the video track; `None` without video.
     pub fn video_run(&self, run: VideoRun) -> Option<Invocation> {
         let video = self.video.as_ref()?;
@@ -453,4 +465,39 @@ fn fragments(when: &str) -> Vec<String> {
 
 pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|s| (*s).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::StreamRequest;
+    use crate::plan::stream::tests::{machine, probe};
+    use crate::plan::{PlanSettings, plan_stream};
+
+    #[test]
+    fn runs_over_the_longest_stream_fit_into_a_command_line() {
+        let mut source = probe();
+        let two_days = MediaTime::from_secs_f64(48.0 * 3600.0);
+        source.duration = Some(two_days);
+        source.video[0].duration = Some(two_days);
+        source.audio.clear();
+        let settings = PlanSettings {
+            segment_seconds: 1.0,
+            ..Default::default()
+        };
+        let request = StreamRequest::default();
+        let plan = plan_stream(&source, None, &request, &machine(), &settings).unwrap();
+        let segments = plan.timeline.len();
+        let first = segments - 10_000;
+        let until = plan.longest_run(first).min(segments);
+        assert!(until < segments, "the list would be too long");
+        let run = plan.video_run(VideoRun {
+            from: plan.timeline.start(first),
+            until: plan.timeline.start(until),
+            preroll: Preroll::Near,
+            padding: Padding::Short,
+        });
+        let longest = run.unwrap().output.iter().map(String::len).max();
+        assert!(longest.unwrap() > 64 * 1024 && longest.unwrap() < 128 * 1024);
+    }
 }

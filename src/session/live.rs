@@ -59,7 +59,7 @@ async fn run(
 ) -> Option<String> {
     let _permit = cancel
         .run_until_cancelled(core.context.encoders.acquire())
-        .await?;
+        .await??;
     let opener = &core.context.opener;
     let gate = match opener.gate(&core.locator, cancel) {
         Ok(gate) => gate,

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +17,7 @@ use crate::plan::{AAC_FRAME_SAMPLES, StreamPlan, video_timescale};
 use crate::source::GateReport;
 
 use super::cache::SegmentCache;
+use super::encoders::Encoders;
 use super::live::{self, LiveState};
 use super::open::Opener;
 use super::registry::SessionSettings;
@@ -28,7 +28,7 @@ pub(super) struct Context {
     pub(super) opener: Opener,
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
-    pub(super) encoders: Semaphore,
+    pub(super) encoders: Encoders,
     /// Encoders started since the gateway was.
     pub(super) encoder_starts: AtomicU64,
     pub(super) settings: SessionSettings,

@@ -54,8 +54,8 @@ struct State {
     /// Heads that are not read from now.
     paused: usize,
     disk_error: Option<String>,
-    /// Most segments that were ready at one time.
-    most_ready: u32,
+    /// Complete segments on their way to the disk.
+    storing: usize,
     /// The only head has ended; what is not there never will be.
     closed: bool,
     /// Size of the largest segment so far, as it is stored.
@@ -86,12 +86,15 @@ impl std::fmt::Debug for Track {
 const AUDIO_AHEAD_MS: u64 = 10_000;
 /// Complete segments kept in memory while the disk takes none.
 const MAX_UNSAVED: usize = 6;
+/// Complete segments on their way to the disk, beyond which heads wait for it.
+const MAX_STORING: usize = 8;
 
 /// How a track stands, for the status of its stream.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TrackView {
     pub(super) ready: Vec<(u32, u32)>,
-    pub(super) most_ready: u32,
+    /// Segments that were ready at some time.
+    pub(super) made: u32,
     pub(super) heads: Vec<u32>,
     pub(super) paused: bool,
     pub(super) speed: f64,
@@ -135,7 +138,7 @@ impl Track {
                 last_failure: None,
                 paused: 0,
                 disk_error: None,
-                most_ready: 0,
+                storing: 0,
                 closed: false,
                 largest_bytes: 0,
             }),
@@ -152,6 +155,8 @@ impl Track {
     fn perform(self: &Arc<Self>, state: &mut State, actions: Vec<Action>) {
         for action in actions {
             match action {
+                // Its end would only start the next one for the requests that are still there.
+                Action::Start { .. } if self.is_closed() => {}
                 Action::Start {
                     head,
                     segment,
@@ -203,14 +208,24 @@ impl Track {
         let mut state = self.lock();
         state.closed = true;
         state.heads.remove(&head);
+        let reason = match &failure {
+            Some(reason) => Failure::Encoder(reason.clone()),
+            None => Failure::Cancelled,
+        };
         state.last_failure = failure.or(state.last_failure.take());
         let actions = state.scheduler.ended(head, false);
         self.perform(&mut state, actions);
+        let State {
+            scheduler, growing, ..
+        } = &mut *state;
+        for (_, unfinished) in growing.extract_if(|segment, _| !scheduler.is_ready(*segment)) {
+            unfinished.fail(reason.clone());
+        }
     }
 
-    /// Segments that are complete from the first one on without a gap.
+    /// Segments that were completed, for an open-ended source from the first one on without a gap.
     pub(super) fn listed(&self) -> u32 {
-        self.lock().most_ready
+        self.lock().scheduler.made_count()
     }
 
     pub(super) fn is_waited_for(&self) -> bool {
@@ -257,7 +272,11 @@ impl Track {
 
     /// The cache dropped `segment`.
     pub(super) fn evicted(&self, segment: u32) {
-        self.lock().scheduler.evicted(segment);
+        let mut state = self.lock();
+        // On its way to the disk it is read from memory; `store` sees that the cache has it no more.
+        if !state.growing.contains_key(&segment) {
+            state.scheduler.evicted(segment);
+        }
     }
 
     /// A reader of `segment` that delivers samples as they are made. Waits until the first ones can
@@ -271,7 +290,7 @@ impl Track {
             // A segment shorter than one audio frame may hold none.
             return Ok(OpenSegment {
                 reader: SegmentReader::Whole(None),
-                _guard: guard,
+                guard,
             });
         }
         let deadline = self.core.context.settings.segment_timeout;
@@ -280,10 +299,7 @@ impl Track {
             Ok(found) => found?,
             Err(_) => return Err(self.too_slow(deadline)),
         };
-        Ok(OpenSegment {
-            reader,
-            _guard: guard,
-        })
+        Ok(OpenSegment { reader, guard })
     }
 
     fn too_slow(&self, deadline: Duration) -> SessionError {
@@ -291,7 +307,7 @@ impl Track {
         if let Some(reason) = &state.last_failure {
             return SessionError::Encoder(reason.clone());
         }
-        if self.core.context.encoders.available_permits() == 0 {
+        if self.core.context.encoders.all_in_use() {
             return SessionError::Busy;
         }
         SessionError::TooSlow(deadline.as_secs())
@@ -337,13 +353,15 @@ impl Track {
             guard.waiter = None;
             return Err(SessionError::Encoder(reason));
         }
-        if guard.waiter.is_none() {
+        // A segment that was finished and dropped at once, before this request came to look, is asked
+        // for again.
+        if guard.waiter.is_none_or(|w| !state.scheduler.is_waiting(w)) {
             let (waiter, actions) = state.scheduler.request(segment);
             guard.waiter = waiter;
             self.perform(&mut state, actions);
         }
         if let Some(growing) = state.growing.get(&segment)
-            && growing.len() > 0
+            && growing.is_readable()
         {
             return Ok(Look::Growing(growing.reader()));
         }
@@ -351,6 +369,9 @@ impl Track {
             // The head may have finished it while the request waited.
             guard.waiter = None;
             return Ok(Look::Stored);
+        }
+        if state.scheduler.is_lost(segment) {
+            return Err(SessionError::NoSuchFile);
         }
         if state.closed {
             return Err(match &state.last_failure {
@@ -385,6 +406,7 @@ impl Track {
         state.given_up.remove(&waiter);
         let actions = state.scheduler.leave(waiter);
         self.perform(&mut state, actions);
+        state.sweep();
     }
 
     /// Headers of the track, waiting for the first head that delivers them.
@@ -402,7 +424,7 @@ impl Track {
         let state = self.lock();
         TrackView {
             ready: state.scheduler.ready_ranges(),
-            most_ready: state.most_ready,
+            made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
             speed: state.scheduler.speed(),
@@ -475,9 +497,9 @@ impl Track {
             .clone();
         growing.complete();
         let actions = state.scheduler.finished(head, segment);
-        state.most_ready = state.most_ready.max(state.scheduler.ready_count());
         state.last_failure = None;
         let stays = !actions.contains(&Action::Stop { head });
+        state.storing += 1;
         self.perform(&mut state, actions);
         drop(state);
         let track = self.clone();
@@ -499,10 +521,14 @@ impl Track {
             .await;
         let mut state = self.lock();
         state.largest_bytes = state.largest_bytes.max(bytes);
+        state.storing -= 1;
         match result {
-            Ok(()) => {
+            Ok(kept) => {
                 state.growing.remove(&segment);
                 state.disk_error = None;
+                if !kept {
+                    state.scheduler.evicted(segment);
+                }
             }
             Err(error) => {
                 if state.disk_error.is_none() {
@@ -517,6 +543,8 @@ impl Track {
                 }
             }
         }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
@@ -528,7 +556,7 @@ impl Track {
             None => (limit / 4 / state.largest_bytes.max(1)).max(2),
         };
         let most_ahead = u32::try_from(most_ahead).unwrap_or(u32::MAX);
-        state.scheduler.should_pause(head, most_ahead)
+        state.storing >= MAX_STORING || state.scheduler.should_pause(head, most_ahead)
     }
 
     pub(super) fn count_paused(&self, paused: bool) {
@@ -561,15 +589,28 @@ impl Track {
         let given_up = actions.iter().any(|a| matches!(a, Action::GiveUp { .. }));
         self.perform(&mut state, actions);
         let owned = state.scheduler.heads().any(|(_, next)| next == segment);
-        let unread = |g: &Arc<GrowingSegment>| Arc::strong_count(g) == 1;
-        if !state.scheduler.is_ready(segment)
+        if given_up
             && !owned
-            && let Some(growing) = state.growing.get(&segment)
-            && (given_up || unread(growing))
+            && !state.scheduler.is_ready(segment)
+            && let Some(growing) = state.growing.remove(&segment)
         {
             growing.fail(failure.map_or(Failure::Cancelled, Failure::Encoder));
-            state.growing.remove(&segment);
         }
+        state.sweep();
+    }
+}
+
+impl State {
+    /// Drops what heads began, no head goes on with and nobody reads.
+    fn sweep(&mut self) {
+        let State {
+            scheduler, growing, ..
+        } = self;
+        growing.retain(|segment, begun| {
+            scheduler.is_ready(*segment)
+                || scheduler.heads().any(|(_, next)| next == *segment)
+                || Arc::strong_count(begun) > 1
+        });
     }
 }
 
@@ -596,7 +637,7 @@ impl Drop for WaiterGuard {
 /// An open segment: the reader, and the request that keeps its head alive.
 pub(super) struct OpenSegment {
     reader: SegmentReader,
-    _guard: WaiterGuard,
+    guard: WaiterGuard,
 }
 
 impl OpenSegment {
@@ -604,7 +645,17 @@ impl OpenSegment {
         self.reader.is_whole()
     }
 
+    /// The next samples; `None` at the end. Ends with an error when the stream is closed, and when
+    /// nothing comes for longer than a hung encoder may take to be replaced. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Sample>>, SessionError> {
-        self.reader.next().await
+        let core = &self.guard.track.core;
+        let settings = &core.context.settings;
+        let limit = settings.stall_timeout + settings.segment_timeout;
+        let next = tokio::time::timeout(limit, self.reader.next());
+        match core.cancel.run_until_cancelled(next).await {
+            None => Err(SessionError::Cancelled),
+            Some(Err(_)) => Err(SessionError::TooSlow(limit.as_secs())),
+            Some(Ok(next)) => next,
+        }
     }
 }

@@ -19,3 +19,5 @@ mod package;
 mod playback;
 #[cfg(test)]
 mod resilience;
+#[cfg(test)]
+mod review;
