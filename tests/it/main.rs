@@ -3,6 +3,8 @@
 mod app;
 mod architecture;
 mod exactness;
+mod joined;
 mod media;
 mod package;
 mod playback;
+mod runs;
