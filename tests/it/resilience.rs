@@ -3,6 +3,7 @@
 
 mod encoders;
 mod endings;
+mod front;
 mod limits;
 mod process;
 
