@@ -30,7 +30,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 [binary, "--host", "127.0.0.1", "--port", "0", "--ready-file", ready, "--log-level", "warning",
                  "--log-format", "text"],
-                cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=os.setpgrp)
         self.pid = self.process.pid
         deadline = time.monotonic() + 60
         while not (os.path.exists(ready) and os.path.getsize(ready)):

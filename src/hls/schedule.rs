@@ -296,8 +296,9 @@ impl Scheduler {
     ///
     /// A head that nobody waits for yields the processor to those that somebody waits for. Else the
     /// head whose player asked last runs ahead to the goal, and others, which a seek has left
-    /// behind or whose players are less hungry, to a quarter of it.
-    pub fn should_pause(&self, head: HeadId) -> bool {
+    /// behind or whose players are less hungry, to a quarter of it; and none further than
+    /// `most_ahead` segments, which are all that can be kept until the player comes.
+    pub fn should_pause(&self, head: HeadId, most_ahead: u32) -> bool {
         let Some(h) = self.heads.get(&head) else {
             return false;
         };
@@ -311,7 +312,8 @@ impl Scheduler {
         } else {
             self.goal_ms / 4
         };
-        self.span_ms(h.wanted.saturating_add(1), h.next) >= goal_ms
+        let first = h.wanted.saturating_add(1);
+        h.next.saturating_sub(first) >= most_ahead || self.span_ms(first, h.next) >= goal_ms
     }
 
     /// Media time per wall time, as measured.
@@ -499,7 +501,7 @@ mod tests {
         for i in 0..100 {
             let (_, actions) = s.request(i);
             assert_eq!(actions, [], "segment {i}");
-            assert!(!s.should_pause(head));
+            assert!(!s.should_pause(head, u32::MAX));
             assert_eq!(s.finished(head, i), []);
         }
         assert_eq!(s.ended(head, false), []);
@@ -513,11 +515,12 @@ mod tests {
         for i in 0..8 {
             s.finished(head, i);
         }
-        assert!(!s.should_pause(head));
+        assert!(!s.should_pause(head, u32::MAX));
+        assert!(s.should_pause(head, 7) && !s.should_pause(head, 8));
         s.finished(head, 8);
-        assert!(s.should_pause(head));
+        assert!(s.should_pause(head, u32::MAX));
         s.request(2);
-        assert!(!s.should_pause(head));
+        assert!(!s.should_pause(head, u32::MAX));
     }
 
     #[test]
@@ -526,12 +529,12 @@ mod tests {
         let old = start_of(&s.request(0).1).unwrap().0;
         s.finished(old, 0);
         let new = start_of(&s.request(50).1).unwrap().0;
-        assert!(s.should_pause(old) && !s.should_pause(new));
+        assert!(s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
         s.finished(new, 50);
-        assert!(!s.should_pause(old) && !s.should_pause(new));
+        assert!(!s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
         s.finished(old, 1);
         s.finished(old, 2);
-        assert!(s.should_pause(old) && !s.should_pause(new));
+        assert!(s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
     }
 
     #[test]
@@ -710,7 +713,7 @@ mod tests {
             let mut rounds = 0;
             while !w.open.is_empty() {
                 let busy: Vec<HeadId> =
-                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h)).collect();
+                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h, u32::MAX)).collect();
                 prop_assert!(!busy.is_empty(), "requests wait but every head is paused");
                 for head in busy {
                     if w.live.contains_key(&head) { w.work(head); }

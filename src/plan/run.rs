@@ -79,6 +79,8 @@ pub struct AudioRun {
 /// others let its transform and psychoacoustic state settle. A multiple of three, so that every
 /// whole ratio of sample rates starts in phase.
 const AUDIO_LEAD_FRAMES: i64 = 6;
+/// Output frames before the first one that is encoded, for the resampler; a multiple of three too.
+const AUDIO_SETTLING_FRAMES: i64 = 6;
 /// How much of a track's end is read to go on from it.
 const LAST_PART: MediaTime = MediaTime::from_micros(500_000);
 /// For demuxers that search by decoding time, ffmpeg moves the target of a seek back by 3/23 s.
@@ -295,6 +297,12 @@ impl StreamPlan {
             ),
             None => format!("asetpts='PTS-({zero})'"),
         };
+        // The first frames after a seek may be damaged, or dated by what the search guessed: sound
+        // is taken from a little later on, from a sample of the source that every run could have
+        // taken it from.
+        let settled = (first - AUDIO_SETTLING_FRAMES * frame) * i64::from(encode.source_rate)
+            / i64::from(audio.sample_rate);
+        let settle = seek.map(|_| format!("atrim=start_pts={settled}"));
         // Gaps of the source become silence; small deviations are left alone, because stretching
         // would depend on where the run began.
         let mut resample = format!(
@@ -310,12 +318,12 @@ impl StreamPlan {
             Padding::After(_) => "apad".to_owned(),
         };
         let cut = format!("atrim=start_pts={first}:end_pts={last}");
+        let filters: Vec<String> = [Some(clock), settle, Some(resample), Some(pad), Some(cut)]
+            .into_iter()
+            .flatten()
+            .collect();
         let mut output = exact_mapping(audio.stream);
-        output.extend(strings(&[
-            "-vn",
-            "-af",
-            &[clock, resample, pad, cut].join(","),
-        ]));
+        output.extend(strings(&["-vn", "-af", &filters.join(",")]));
         let channels = audio.channels.to_string();
         let bitrate = audio.bitrate.bits_per_second().to_string();
         output.extend(strings(&[
@@ -382,7 +390,7 @@ impl StreamPlan {
     fn audio_seek(&self, start: MediaTime, preroll: Preroll) -> Option<MediaTime> {
         let back = match preroll {
             Preroll::Near if self.seeks_badly => 3_000_000,
-            Preroll::Near => 200_000,
+            Preroll::Near => 500_000,
             Preroll::Far => 12_000_000,
             Preroll::VeryFar => 60_000_000,
             Preroll::FromStart => return None,

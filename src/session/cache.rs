@@ -112,6 +112,10 @@ impl SegmentCache {
             .join(format!("{}-{}-{:05}", key.stream, key.track, key.segment))
     }
 
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
     pub fn used_bytes(&self) -> u64 {
         self.lock().bytes
     }

@@ -58,6 +58,8 @@ struct State {
     storing: usize,
     /// The only head has ended; what is not there never will be.
     closed: bool,
+    /// Size of the largest segment so far, as it is stored.
+    largest_bytes: u64,
 }
 
 /// See the module.
@@ -138,6 +140,7 @@ impl Track {
                 disk_error: None,
                 storing: 0,
                 closed: false,
+                largest_bytes: 0,
             }),
             changed: Notify::new(),
             permits: Arc::new(Semaphore::new(max_heads)),
@@ -509,6 +512,7 @@ impl Track {
 
     async fn store(self: Arc<Self>, segment: u32, growing: Arc<GrowingSegment>) {
         let data = encode_samples(&growing.samples());
+        let bytes = data.len() as u64;
         let result = self
             .core
             .context
@@ -516,6 +520,7 @@ impl Track {
             .put(self.key(segment), &self, data)
             .await;
         let mut state = self.lock();
+        state.largest_bytes = state.largest_bytes.max(bytes);
         state.storing -= 1;
         match result {
             Ok(kept) => {
@@ -543,8 +548,15 @@ impl Track {
     }
 
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
+        let limit = self.core.context.cache.limit_bytes();
         let state = self.lock();
-        state.storing >= MAX_STORING || state.scheduler.should_pause(head)
+        // What is made further ahead would push out what the player needs first.
+        let most_ahead = match state.disk_error {
+            Some(_) => MAX_UNSAVED as u64 - 2,
+            None => (limit / 4 / state.largest_bytes.max(1)).max(2),
+        };
+        let most_ahead = u32::try_from(most_ahead).unwrap_or(u32::MAX);
+        state.storing >= MAX_STORING || state.scheduler.should_pause(head, most_ahead)
     }
 
     pub(super) fn count_paused(&self, paused: bool) {

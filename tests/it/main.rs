@@ -12,6 +12,8 @@ mod exactness;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod joined;
+#[cfg(test)]
 mod media;
 #[cfg(test)]
 mod package;
@@ -21,3 +23,5 @@ mod playback;
 mod resilience;
 #[cfg(test)]
 mod review;
+#[cfg(test)]
+mod runs;
