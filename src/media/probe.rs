@@ -346,7 +346,7 @@ impl RawStream {
             average_rate: self.avg_frame_rate.parse().ok(),
             start_time: seconds(self.start_time.as_deref()),
             duration: positive(self.length),
-            bit_rate: self.bit_rate.as_deref().and_then(|b| b.parse().ok()),
+            bit_rate: bit_rate(self.bit_rate.as_deref()),
             has_b_frames: self.has_b_frames > 0,
             bit_depth: bit_depth(&self.pix_fmt),
             coded,
@@ -378,7 +378,7 @@ impl RawStream {
             start_time: seconds(self.start_time.as_deref()),
             duration: positive(self.length),
             time_base: tb.map_or((1, rate), |t| (t.num(), t.den())),
-            bit_rate: self.bit_rate.as_deref().and_then(|b| b.parse().ok()),
+            bit_rate: bit_rate(self.bit_rate.as_deref()),
             language: self.tag("language").map(str::to_owned),
             title: self.tag("title").map(str::to_owned),
             default: self.disposition.default != 0,
@@ -409,6 +409,12 @@ fn tag<'a>(tags: &'a std::collections::BTreeMap<String, String>, name: &str) -> 
 fn seconds(text: Option<&str>) -> Option<MediaTime> {
     let v: f64 = text?.parse().ok()?;
     v.is_finite().then(|| MediaTime::from_secs_f64(v))
+}
+
+/// Bits per second; `None` for what only a broken header could hold.
+fn bit_rate(text: Option<&str>) -> Option<u64> {
+    let rate: u64 = text?.parse().ok()?;
+    (1..=10_000_000_000).contains(&rate).then_some(rate)
 }
 
 fn positive(t: Option<MediaTime>) -> Option<MediaTime> {
@@ -523,6 +529,14 @@ mod tests {
         let p = SourceProbe::from_ffprobe("{}").unwrap();
         assert!(p.video.is_empty() && p.audio.is_empty() && p.duration.is_none());
         assert!(SourceProbe::from_ffprobe("nonsense").is_err());
+    }
+
+    #[test]
+    fn absurd_bit_rates_are_none() {
+        assert_eq!(bit_rate(Some("128000")), Some(128_000));
+        for absurd in ["0", "-1", "N/A", "9223372036854775807"] {
+            assert_eq!(bit_rate(Some(absurd)), None, "{absurd}");
+        }
     }
 
     #[test]

@@ -64,21 +64,23 @@ impl Encoders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn a_wait_is_heard_and_ends_with_the_permit_given_back() {
-        let encoders = Arc::new(Encoders::new(1));
+        let encoders = Encoders::new(1);
         let held = encoders.acquire().await.unwrap();
         assert!(encoders.all_in_use());
-        let other = encoders.clone();
-        let waiting = tokio::spawn(async move { other.acquire().await.is_some() });
-        encoders.wanted().await;
-        drop(held);
-        assert!(waiting.await.unwrap());
+        let yielding = async {
+            encoders.wanted().await;
+            drop(held);
+        };
+        let (other, ()) = tokio::join!(encoders.acquire(), yielding);
+        drop(other.unwrap());
         assert_eq!(encoders.in_use(), 0);
-        // Nobody waits any more: the wake-up that is left over means nothing.
-        let quiet = tokio::time::timeout(std::time::Duration::from_millis(20), encoders.wanted());
+        // Nobody waits any more: a wake-up that is left over means nothing.
+        encoders.asked.notify_one();
+        let quiet = tokio::time::timeout(Duration::from_millis(20), encoders.wanted());
         assert!(quiet.await.is_err());
     }
 }

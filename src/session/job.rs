@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -70,6 +71,9 @@ pub struct SegmentCounts {
     pub ready: Vec<(u32, u32)>,
 }
 
+/// Longest wait for a source to be probed, when others are probed before it.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
+
 impl Job {
     pub(super) fn new(
         source: String,
@@ -93,15 +97,27 @@ impl Job {
         self.phase.borrow().clone()
     }
 
-    /// The stream, waiting until the source was probed. Cancel-safe.
+    /// The stream, waiting until the source was probed; `Busy` when that takes too long because
+    /// others come first. Cancel-safe.
     pub async fn stream(&self) -> Result<Arc<Stream>, Arc<SessionError>> {
         let mut phase = self.phase.subscribe();
-        let opened = phase.wait_for(|p| !matches!(p, JobPhase::Opening)).await;
+        let opened = phase.wait_for(|p| !matches!(p, JobPhase::Opening));
+        let Ok(opened) = tokio::time::timeout(OPEN_WITHIN, opened).await else {
+            return Err(Arc::new(SessionError::Busy));
+        };
         match opened.map(|p| p.clone()) {
             Ok(JobPhase::Open(stream)) => Ok(stream),
             Ok(JobPhase::Failed(error)) => Err(error),
             _ => Err(Arc::new(SessionError::Cancelled)),
         }
+    }
+
+    /// Whether the job failed or was cancelled.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(
+            &*self.phase.borrow(),
+            JobPhase::Failed(_) | JobPhase::Cancelled
+        )
     }
 
     pub(super) fn touch(&self, now_ms: u64) {

@@ -23,6 +23,9 @@ const PROBE_WITHIN: Duration = Duration::from_secs(9);
 /// Time to find the length of a source that does not say it.
 const SCAN_WITHIN: Duration = Duration::from_secs(6);
 
+/// Time to read the index of key frames; a source that only trickles is planned without.
+const INDEX_WITHIN: Duration = Duration::from_secs(9);
+
 /// Bytes of a source's beginning that tell its container.
 const SNIFF_BYTES: usize = 16;
 
@@ -132,11 +135,11 @@ impl Opener {
         if let Some(facts) = key.as_ref().and_then(|k| self.cache.get(k)) {
             return Ok(facts);
         }
-        let first_video = async {
+        let first_video = in_time(async {
             let reader = reader.as_ref()?;
             let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
             read_keyframe_index(reader, container, 0).await
-        };
+        });
         // A source that is still being made has no length to be found by reading on.
         let finite = validators.length_bytes.is_some();
         let (probe, mut keyframes) = tokio::join!(self.probe(locator, finite), first_video);
@@ -146,7 +149,7 @@ impl Opener {
         match (nth, &reader, ContainerHint::from_format_name(&probe.format)) {
             (Some(0), ..) => {}
             (Some(nth), Some(reader), Some(container)) => {
-                keyframes = read_keyframe_index(reader, container, nth).await;
+                keyframes = in_time(read_keyframe_index(reader, container, nth)).await;
             }
             _ => keyframes = None,
         }
@@ -191,6 +194,14 @@ impl Opener {
         }
         Ok(probe)
     }
+}
+
+/// The index is worth a wait, but not any.
+async fn in_time<T>(reading: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout(INDEX_WITHIN, reading)
+        .await
+        .ok()
+        .flatten()
 }
 
 /// ffprobe says only that it could not open the source; the gate knows why.

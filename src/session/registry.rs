@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,10 +71,18 @@ struct State {
     streams: HashMap<StreamKey, Weak<Stream>>,
 }
 
+/// Sources that are probed at one time; each takes a process and a few megabytes.
+const MAX_PROBES: usize = 8;
+/// Jobs whose sources wait to be probed, beyond which new ones are refused.
+const MAX_OPENING: usize = 256;
+/// Jobs that are remembered. Ended ones make room for new ones, longest unasked for first.
+const MAX_JOBS: usize = 4096;
+
 /// See the module.
 pub struct Registry {
     context: Arc<Context>,
     state: Mutex<State>,
+    probes: Semaphore,
     pub totals: Totals,
 }
 
@@ -102,6 +111,7 @@ impl Registry {
         let registry = Arc::new(Registry {
             context: Arc::new(context),
             state: Mutex::default(),
+            probes: Semaphore::new(MAX_PROBES),
             totals: Totals::default(),
         });
         let weak = Arc::downgrade(&registry);
@@ -162,7 +172,8 @@ impl Registry {
         speeds.iter().sum::<f64>() / speeds.len().max(1) as f64
     }
 
-    /// Checks `source` and begins to open it. The answer comes before the source is probed.
+    /// Checks `source` and begins to open it. The answer comes before the source is probed; `Busy`
+    /// when too many wait for that.
     pub async fn start(
         self: &Arc<Self>,
         source: &str,
@@ -173,7 +184,7 @@ impl Registry {
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));
-        self.lock().jobs.insert(job.id, job.clone());
+        self.lock().admit(&job)?;
         self.totals.started.fetch_add(1, Ordering::Relaxed);
         tracing::info!(job.id = %job.id, source = %job.source, "job started");
         let (registry, opening) = (self.clone(), job.clone());
@@ -227,6 +238,14 @@ impl Registry {
         request: &StreamRequest,
     ) -> Result<Arc<Stream>, SessionError> {
         let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
+        if let Some(stream) = known(&self.lock()) {
+            stream.touch();
+            return Ok(stream);
+        }
+        let Ok(_probing) = self.probes.acquire().await else {
+            return Err(SessionError::Cancelled);
+        };
+        // While this one waited, another job may have opened the same.
         if let Some(stream) = known(&self.lock()) {
             stream.touch();
             return Ok(stream);
@@ -346,6 +365,24 @@ impl Registry {
             // It may have been deleted since; that is what is wanted.
             let _ = self.delete(id).await;
         }
+    }
+}
+
+impl State {
+    /// Takes a new job in, if there is room for it.
+    fn admit(&mut self, job: &Arc<Job>) -> Result<(), SessionError> {
+        let opening = |j: &&Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Opening);
+        if self.jobs.values().filter(opening).count() >= MAX_OPENING {
+            return Err(SessionError::Busy);
+        }
+        if self.jobs.len() >= MAX_JOBS {
+            let ended = self.jobs.values().filter(|j| j.has_ended());
+            let oldest = ended.min_by_key(|j| j.last_seen_ms()).map(|j| j.id);
+            let oldest = oldest.ok_or(SessionError::Busy)?;
+            self.jobs.remove(&oldest);
+        }
+        self.jobs.insert(job.id, job.clone());
+        Ok(())
     }
 }
 

@@ -115,3 +115,26 @@ async fn a_cache_that_holds_little_serves_everything() {
         .await;
     app.stop().await;
 }
+
+/// A flood of requests neither starts a flood of processes nor fills the memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_jobs_is_turned_away_in_time() {
+    // A server that takes connections and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = silent.local_addr().unwrap();
+    let app = TestApp::start().await;
+    let mut refused = 0;
+    for i in 0..300 {
+        let source = format!("http://{place}/film{i}.mkv");
+        let answer = app.post("/api/transcode/start", json!({"source": source}));
+        let answer = answer.await;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            assert!(answer.headers.contains_key("retry-after"));
+            refused += 1;
+        } else {
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        }
+    }
+    assert!(refused > 0 && refused <= 44, "{refused}");
+    app.stop().await;
+}
