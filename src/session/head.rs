@@ -280,7 +280,7 @@ impl<'a> Run<'a> {
         let stall = self.track.core.context.settings.stall_timeout;
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            if self.track.should_pause(self.order.head) && !self.pause().await {
+            if self.holds_back() && !self.pause().await {
                 return Some(Outcome::Stopped);
             }
             let read = tokio::time::timeout(stall, process.stdout.read(&mut buffer));
@@ -302,7 +302,7 @@ impl<'a> Run<'a> {
             };
             for event in events {
                 // One read may hold many segments of a small picture.
-                if self.track.should_pause(self.order.head) && !self.pause().await {
+                if self.holds_back() && !self.pause().await {
                     return Some(Outcome::Stopped);
                 }
                 if let Err(outcome) = self.event(event) {
@@ -312,26 +312,30 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn holds_back(&self) -> bool {
+        let head = self.order.head;
+        self.track.should_pause(head) || self.track.yields_to_pictures(head)
+    }
+
     /// Leaves the pipe alone until the player has come nearer; a full pipe stops the encoder.
     /// `false` when the head was stopped meanwhile.
     async fn pause(&mut self) -> bool {
         let began = Instant::now();
         self.track.count_paused(true);
+        let mut pictures = self.track.core.pictures_awaited.subscribe();
         let goes_on = loop {
             let changed = self.track.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.track.should_pause(self.order.head) {
+            pictures.mark_unchanged();
+            if !self.holds_back() {
                 break !self.order.cancel.is_cancelled();
             }
-            if self
-                .order
-                .cancel
-                .run_until_cancelled(changed)
-                .await
-                .is_none()
-            {
-                break false;
+            tokio::select! {
+                () = changed => {}
+                // The sender lives as long as the stream.
+                _ = pictures.changed() => {}
+                () = self.order.cancel.cancelled() => break false,
             }
         };
         self.track.count_paused(false);

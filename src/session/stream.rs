@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +52,8 @@ pub(super) struct StreamCore {
     pub(super) context: Arc<Context>,
     pub(super) cancel: CancellationToken,
     pub(super) live: LiveState,
+    /// Whether a request waits for pictures; kept by the video track.
+    pub(super) pictures_awaited: watch::Sender<bool>,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -124,6 +126,7 @@ impl Stream {
             context,
             cancel,
             live: LiveState::default(),
+            pictures_awaited: watch::Sender::new(false),
             live_end: Mutex::new(None),
         });
         let plan = &core.plan;

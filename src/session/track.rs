@@ -170,6 +170,11 @@ impl Track {
                 }
             }
         }
+        if self.kind == TrackKind::Video {
+            let awaited = state.scheduler.is_waited_for();
+            let note = |known: &mut bool| std::mem::replace(known, awaited) != awaited;
+            self.core.pictures_awaited.send_if_modified(note);
+        }
         self.changed.notify_waiters();
     }
 
@@ -509,6 +514,14 @@ impl Track {
 
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
         self.lock().scheduler.should_pause(head)
+    }
+
+    /// Whether `head` makes sound that nobody waits for while somebody waits for pictures: sound is
+    /// made in no time once it is wanted, and pictures need the processor.
+    pub(super) fn yields_to_pictures(&self, head: HeadId) -> bool {
+        self.kind == TrackKind::Audio
+            && *self.core.pictures_awaited.borrow()
+            && !self.lock().scheduler.serves_request(head)
     }
 
     pub(super) fn count_paused(&self, paused: bool) {
