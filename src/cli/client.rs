@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -79,9 +79,9 @@ impl GatewayClient {
         let request = request.body(Full::new(Bytes::from(body)))?;
         let sent = tokio::time::timeout(ANSWER_WITHIN, self.http.request(request)).await;
         let seconds = ANSWER_WITHIN.as_secs();
-        let answer = sent
-            .with_context(|| format!("the gateway did not answer within {seconds} s"))?
-            .with_context(|| format!("no gateway answers at {}; is it running?", self.base))?;
+        let sent = sent.map_err(|_| anyhow!("the gateway did not answer within {seconds} s"))?;
+        let unreachable = |e| anyhow!("no gateway answers at {}: {}", self.base, root(&e));
+        let answer = sent.map_err(unreachable)?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
@@ -91,6 +91,14 @@ impl GatewayClient {
             Some(reason) => bail!(reason),
             None => bail!("{} answered {status}", self.base),
         }
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn root(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => root(cause),
+        None => error.to_string(),
     }
 }
 

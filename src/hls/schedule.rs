@@ -58,6 +58,9 @@ const MAX_FAILURES: u32 = 3;
 pub struct Scheduler {
     lengths_ms: Vec<u32>,
     ready: Vec<bool>,
+    /// Segments that were ready once; the cache may have dropped them since.
+    made: Vec<bool>,
+    made_count: u32,
     heads: BTreeMap<HeadId, Head>,
     waiters: BTreeMap<WaiterId, Waiter>,
     failures: HashMap<u32, u32>,
@@ -76,6 +79,8 @@ impl Scheduler {
     pub fn new(lengths_ms: Vec<u32>, max_heads: usize, goal_ms: u64) -> Self {
         Scheduler {
             ready: vec![false; lengths_ms.len()],
+            made: vec![false; lengths_ms.len()],
+            made_count: 0,
             lengths_ms,
             heads: BTreeMap::new(),
             waiters: BTreeMap::new(),
@@ -116,8 +121,20 @@ impl Scheduler {
         out
     }
 
-    pub fn ready_count(&self) -> u32 {
-        self.ready.iter().filter(|r| **r).count() as u32
+    /// Segments that were ready at some time.
+    pub fn made_count(&self) -> u32 {
+        self.made_count
+    }
+
+    /// Whether `segment` was made by the only head there will be, and is lost.
+    pub fn is_lost(&self, segment: u32) -> bool {
+        let made = self.made.get(segment as usize).copied().unwrap_or(false);
+        self.passive && made && !self.is_ready(segment)
+    }
+
+    /// Whether `waiter` still waits: neither answered nor given up.
+    pub fn is_waiting(&self, waiter: WaiterId) -> bool {
+        self.waiters.contains_key(&waiter)
     }
 
     /// The segment each live head makes now.
@@ -196,6 +213,11 @@ impl Scheduler {
         if let Some(slot) = self.ready.get_mut(segment as usize) {
             *slot = true;
         }
+        if let Some(slot) = self.made.get_mut(segment as usize)
+            && !std::mem::replace(slot, true)
+        {
+            self.made_count += 1;
+        }
         self.failures.remove(&segment);
         self.waiters.retain(|_, w| w.segment != segment);
         let next = segment + 1;
@@ -252,13 +274,6 @@ impl Scheduler {
         }
     }
 
-    /// Segments that are there already, from an earlier life of the same stream.
-    pub fn mark_ready(&mut self, segment: u32) {
-        if let Some(slot) = self.ready.get_mut(segment as usize) {
-            *slot = true;
-        }
-    }
-
     /// Whether a request waits.
     pub fn is_waited_for(&self) -> bool {
         !self.waiters.is_empty()
@@ -286,8 +301,9 @@ impl Scheduler {
     ///
     /// A head that nobody waits for yields the processor to those that somebody waits for. Else the
     /// head whose player asked last runs ahead to the goal, and others, which a seek has left
-    /// behind or whose players are less hungry, to a quarter of it.
-    pub fn should_pause(&self, head: HeadId) -> bool {
+    /// behind or whose players are less hungry, to a quarter of it; and none further than
+    /// `most_ahead` segments, which are all that can be kept until the player comes.
+    pub fn should_pause(&self, head: HeadId, most_ahead: u32) -> bool {
         let Some(h) = self.heads.get(&head) else {
             return false;
         };
@@ -301,7 +317,8 @@ impl Scheduler {
         } else {
             self.goal_ms / 4
         };
-        self.span_ms(h.wanted.saturating_add(1), h.next) >= goal_ms
+        let first = h.wanted.saturating_add(1);
+        h.next.saturating_sub(first) >= most_ahead || self.span_ms(first, h.next) >= goal_ms
     }
 
     /// Media time per wall time, as measured.
@@ -489,7 +506,7 @@ mod tests {
         for i in 0..100 {
             let (_, actions) = s.request(i);
             assert_eq!(actions, [], "segment {i}");
-            assert!(!s.should_pause(head));
+            assert!(!s.should_pause(head, u32::MAX));
             assert_eq!(s.finished(head, i), []);
         }
         assert_eq!(s.ended(head, false), []);
@@ -503,11 +520,12 @@ mod tests {
         for i in 0..8 {
             s.finished(head, i);
         }
-        assert!(!s.should_pause(head));
+        assert!(!s.should_pause(head, u32::MAX));
+        assert!(s.should_pause(head, 7) && !s.should_pause(head, 8));
         s.finished(head, 8);
-        assert!(s.should_pause(head));
+        assert!(s.should_pause(head, u32::MAX));
         s.request(2);
-        assert!(!s.should_pause(head));
+        assert!(!s.should_pause(head, u32::MAX));
     }
 
     #[test]
@@ -516,12 +534,12 @@ mod tests {
         let old = start_of(&s.request(0).1).unwrap().0;
         s.finished(old, 0);
         let new = start_of(&s.request(50).1).unwrap().0;
-        assert!(s.should_pause(old) && !s.should_pause(new));
+        assert!(s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
         s.finished(new, 50);
-        assert!(!s.should_pause(old) && !s.should_pause(new));
+        assert!(!s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
         s.finished(old, 1);
         s.finished(old, 2);
-        assert!(s.should_pause(old) && !s.should_pause(new));
+        assert!(s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
     }
 
     #[test]
@@ -579,6 +597,30 @@ mod tests {
         assert_eq!(s.leave(waiter.unwrap()), []);
         assert_eq!(s.request(3).1, [], "the head in flight is waited for");
         assert!(start_of(&s.ended(last, true)).is_some());
+    }
+
+    #[test]
+    fn what_the_cache_dropped_counts_as_made_and_is_asked_for_anew() {
+        let mut s = scheduler(10, 2);
+        let (waiter, actions) = s.request(0);
+        let head = start_of(&actions).unwrap().0;
+        for i in 0..3 {
+            s.finished(head, i);
+            s.evicted(i);
+        }
+        assert_eq!((s.made_count(), s.ready_ranges()), (3, vec![]));
+        assert!(!s.is_waiting(waiter.unwrap()) && !s.is_lost(0));
+        assert!(s.request(0).0.is_some());
+    }
+
+    #[test]
+    fn what_an_only_head_made_is_lost_when_it_is_dropped() {
+        let mut s = scheduler(10, 2);
+        let head = s.attach();
+        s.finished(head, 0);
+        assert!(!s.is_lost(0) && !s.is_lost(1));
+        s.evicted(0);
+        assert!(s.is_lost(0));
     }
 
     #[derive(Debug, Clone)]
@@ -676,7 +718,7 @@ mod tests {
             let mut rounds = 0;
             while !w.open.is_empty() {
                 let busy: Vec<HeadId> =
-                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h)).collect();
+                    w.live.keys().copied().filter(|h| !w.s.should_pause(*h, u32::MAX)).collect();
                 prop_assert!(!busy.is_empty(), "requests wait but every head is paused");
                 for head in busy {
                     if w.live.contains_key(&head) { w.work(head); }

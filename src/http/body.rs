@@ -1,5 +1,7 @@
 //! Bodies: parts of what is there, and bytes as they are made.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -32,7 +34,9 @@ fn part(range: Option<&HeaderValue>, length: usize) -> Part {
         return Part::All;
     }
     let end = length.saturating_sub(1);
-    match (first.parse::<usize>().ok(), last.parse::<usize>().ok()) {
+    // Numbers beyond the type lie beyond every end.
+    let number = |s: &str| (!s.is_empty()).then(|| s.parse::<usize>().unwrap_or(usize::MAX));
+    match (number(first), number(last)) {
         (Some(a), Some(b)) if b < a => Part::All,
         (Some(a), _) if a >= length => Part::Unsatisfiable,
         (Some(a), Some(b)) => Part::Bytes(a, b.min(end)),
@@ -100,6 +104,12 @@ pub(super) fn growing(body: LiveBytes) -> Response {
     Body::from_stream(body).into_response()
 }
 
+/// The head of an answer whose length is not known: an empty body would claim that it is 0.
+pub(super) fn unmeasured() -> Response {
+    let nothing = futures_util::stream::empty::<Result<Bytes, Infallible>>();
+    Body::from_stream(nothing).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +124,9 @@ mod tests {
         assert_eq!(of("bytes=-1000"), Part::Bytes(0, 99));
         assert_eq!(of("bytes=100-"), Part::Unsatisfiable);
         assert_eq!(of("bytes=-0"), Part::Unsatisfiable);
+        let beyond = "bytes=99999999999999999999999-99999999999999999999999";
+        assert_eq!(of(beyond), Part::Unsatisfiable);
+        assert_eq!(of("bytes=90-99999999999999999999999"), Part::Bytes(90, 99));
         for all in [
             "bytes=9-0",
             "bytes=a-b",

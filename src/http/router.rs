@@ -1,7 +1,9 @@
 //! The list of routes.
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::{HeaderName, Method, StatusCode, header};
@@ -16,6 +18,9 @@ use super::{files, health, stream, transcode};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// Longest text of a refusal that is passed on, bytes.
+const MAX_REASON_BYTES: usize = 4096;
 
 /// All routes of the gateway.
 pub fn router(state: AppState) -> Router {
@@ -61,9 +66,25 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(map_response(shaped))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
         .with_state(state)
+}
+
+/// Refusals by axum itself (a body too large, a path that is no UTF-8) are plain text; gives them the
+/// shape of all others.
+async fn shaped(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let plain = kind.is_some_and(|k| k.as_bytes().starts_with(b"text/plain"));
+    if !plain || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), MAX_REASON_BYTES).await;
+    let text = text.map(|t| String::from_utf8_lossy(&t).into_owned());
+    let reason = status.canonical_reason().unwrap_or("error").to_owned();
+    ApiError::new(status, text.unwrap_or(reason)).into_response()
 }
 
 async fn not_found() -> ApiError {

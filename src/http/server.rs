@@ -1,16 +1,21 @@
 //! The accept loop: how many connections, how long a client may take, how they end.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -20,7 +25,7 @@ use tower::ServiceExt;
 pub struct ServerSettings {
     /// Open connections; further ones wait in the system's queue.
     pub max_connections: usize,
-    /// Time to send a request's head.
+    /// Time to send a request's head, and then its body.
     pub header_timeout: Duration,
 }
 
@@ -62,7 +67,13 @@ pub async fn serve(
         let header_timeout = settings.header_timeout;
         tracker.spawn(async move {
             let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-                router.clone().oneshot(request.map(Body::new))
+                let deadline = Instant::now() + header_timeout;
+                router.clone().oneshot(request.map(|body| {
+                    Body::new(TimedBody {
+                        body,
+                        late: Box::pin(sleep_until(deadline)),
+                    })
+                }))
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -96,4 +107,34 @@ async fn pause_after(error: &io::Error, stop: &CancellationToken) {
     tracing::warn!(%error, "cannot accept a connection");
     stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100)))
         .await;
+}
+
+/// A request's body that breaks off when it is not there in time.
+struct TimedBody {
+    body: Incoming,
+    late: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for TimedBody {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
+        }
+        ready!(self.late.as_mut().poll(cx));
+        Poll::Ready(Some(Err("the request's body did not come in time".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

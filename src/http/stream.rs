@@ -1,13 +1,13 @@
 //! `GET /stream/{job}/{file}`.
 
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::base::JobId;
 use crate::session::{Served, SessionError, StreamFile, collect};
 
-use super::body::{growing, ranged};
+use super::body::{growing, ranged, unmeasured};
 use super::error::ApiError;
 use super::state::AppState;
 
@@ -35,7 +35,7 @@ pub(super) async fn file(
     let kind = file.content_type();
     if method == Method::HEAD && !stream.is_made(file) {
         // Whether it exists is known; how long it is, only when it was made.
-        return Ok(typed(StatusCode::OK.into_response(), kind, false));
+        return Ok(typed(unmeasured(), kind, false));
     }
     let range = headers.get(header::RANGE);
     let response = match stream.serve(file).await? {

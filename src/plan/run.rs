@@ -79,12 +79,26 @@ pub struct AudioRun {
 /// others let its transform and psychoacoustic state settle. A multiple of three, so that every
 /// whole ratio of sample rates starts in phase.
 const AUDIO_LEAD_FRAMES: i64 = 6;
+/// Output frames before the first one that is encoded, for the resampler; a multiple of three too.
+const AUDIO_SETTLING_FRAMES: i64 = 6;
 /// How much of a track's end is read to go on from it.
 const LAST_PART: MediaTime = MediaTime::from_micros(500_000);
 /// For demuxers that search by decoding time, ffmpeg moves the target of a seek back by 3/23 s.
 const SEEK_SLACK: MediaTime = MediaTime::from_micros(131_000);
 
+/// Cuts that one run forces. Linux takes arguments of up to 128 KiB (`MAX_ARG_STRLEN`), and a cut
+/// of a stream of 48 hours is written with 14 characters.
+const MAX_CUTS: u32 = 8000;
+
 impl StreamPlan {
+    /// The segment before which a run that begins in `segment` must end.
+    pub fn longest_run(&self, segment: u32) -> u32 {
+        match self.video.as_ref().and_then(|v| v.encode.as_ref()) {
+            Some(_) => segment.saturating_add(MAX_CUTS),
+            None => u32::MAX,
+        }
+    }
+
     /// Arguments for a run of the video track; `None` without video.
     pub fn video_run(&self, run: VideoRun) -> Option<Invocation> {
         let video = self.video.as_ref()?;
@@ -283,6 +297,12 @@ impl StreamPlan {
             ),
             None => format!("asetpts='PTS-({zero})'"),
         };
+        // The first frames after a seek may be damaged, or dated by what the search guessed: sound
+        // is taken from a little later on, from a sample of the source that every run could have
+        // taken it from.
+        let settled = (first - AUDIO_SETTLING_FRAMES * frame) * i64::from(encode.source_rate)
+            / i64::from(audio.sample_rate);
+        let settle = seek.map(|_| format!("atrim=start_pts={settled}"));
         // Gaps of the source become silence; small deviations are left alone, because stretching
         // would depend on where the run began.
         let mut resample = format!(
@@ -298,12 +318,12 @@ impl StreamPlan {
             Padding::After(_) => "apad".to_owned(),
         };
         let cut = format!("atrim=start_pts={first}:end_pts={last}");
+        let filters: Vec<String> = [Some(clock), settle, Some(resample), Some(pad), Some(cut)]
+            .into_iter()
+            .flatten()
+            .collect();
         let mut output = exact_mapping(audio.stream);
-        output.extend(strings(&[
-            "-vn",
-            "-af",
-            &[clock, resample, pad, cut].join(","),
-        ]));
+        output.extend(strings(&["-vn", "-af", &filters.join(",")]));
         let channels = audio.channels.to_string();
         let bitrate = audio.bitrate.bits_per_second().to_string();
         output.extend(strings(&[
@@ -370,7 +390,7 @@ impl StreamPlan {
     fn audio_seek(&self, start: MediaTime, preroll: Preroll) -> Option<MediaTime> {
         let back = match preroll {
             Preroll::Near if self.seeks_badly => 3_000_000,
-            Preroll::Near => 200_000,
+            Preroll::Near => 500_000,
             Preroll::Far => 12_000_000,
             Preroll::VeryFar => 60_000_000,
             Preroll::FromStart => return None,
@@ -453,4 +473,39 @@ fn fragments(when: &str) -> Vec<String> {
 
 pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|s| (*s).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::StreamRequest;
+    use crate::plan::stream::tests::{machine, probe};
+    use crate::plan::{PlanSettings, plan_stream};
+
+    #[test]
+    fn runs_over_the_longest_stream_fit_into_a_command_line() {
+        let mut source = probe();
+        let two_days = MediaTime::from_secs_f64(48.0 * 3600.0);
+        source.duration = Some(two_days);
+        source.video[0].duration = Some(two_days);
+        source.audio.clear();
+        let settings = PlanSettings {
+            segment_seconds: 1.0,
+            ..Default::default()
+        };
+        let request = StreamRequest::default();
+        let plan = plan_stream(&source, None, &request, &machine(), &settings).unwrap();
+        let segments = plan.timeline.len();
+        let first = segments - 10_000;
+        let until = plan.longest_run(first).min(segments);
+        assert!(until < segments, "the list would be too long");
+        let run = plan.video_run(VideoRun {
+            from: plan.timeline.start(first),
+            until: plan.timeline.start(until),
+            preroll: Preroll::Near,
+            padding: Padding::Short,
+        });
+        let longest = run.unwrap().output.iter().map(String::len).max();
+        assert!(longest.unwrap() > 64 * 1024 && longest.unwrap() < 128 * 1024);
+    }
 }

@@ -6,7 +6,7 @@ use crate::base::{Bitrate, MediaTime};
 use crate::hardware::Hardware;
 use crate::hls::{Grid, SegmentTimeline};
 use crate::media::{
-    AudioStream, HwAccel, MaxResolution, Mode, SourceProbe, StreamRequest, VideoStream,
+    AudioChoice, AudioStream, HwAccel, MaxResolution, Mode, SourceProbe, StreamRequest, VideoStream,
 };
 
 use super::audio::{AAC_FRAME_SAMPLES, AudioPlan, plan_audio};
@@ -103,6 +103,33 @@ impl StreamPlan {
     }
 }
 
+/// Refuses what cannot be done whatever the source is, so that a client hears it at once.
+pub fn check_request(request: &StreamRequest, hardware: &Hardware) -> Result<(), PlanError> {
+    if request.mode != Mode::Stream {
+        return Err(PlanError::ModeNotAvailable {
+            mode: request.mode.name(),
+        });
+    }
+    let output = &request.output;
+    if !matches!(output.hw_accel, HwAccel::Auto | HwAccel::Software) {
+        return Err(PlanError::NoSuchHardware {
+            name: output.hw_accel.name(),
+        });
+    }
+    if let Some((encoder, wanted)) =
+        VideoCodec::asked(output.video).map(VideoCodec::software_encoder)
+        && !hardware.has_encoder(encoder)
+    {
+        return Err(PlanError::NoEncoder { encoder, wanted });
+    }
+    match output.audio {
+        AudioChoice::Aac | AudioChoice::Auto | AudioChoice::Copy => Ok(()),
+        other => Err(PlanError::AudioCodecNotStreamed {
+            codec: other.name(),
+        }),
+    }
+}
+
 /// Plans a stream.
 ///
 /// `keyframes` are the key frames of the main video stream in presentation time, if the container
@@ -114,16 +141,7 @@ pub fn plan_stream(
     hardware: &Hardware,
     settings: &PlanSettings,
 ) -> Result<StreamPlan, PlanError> {
-    if request.mode != Mode::Stream {
-        return Err(PlanError::ModeNotAvailable {
-            mode: request.mode.name(),
-        });
-    }
-    if !matches!(request.output.hw_accel, HwAccel::Auto | HwAccel::Software) {
-        return Err(PlanError::NoSuchHardware {
-            name: request.output.hw_accel.name(),
-        });
-    }
+    check_request(request, hardware)?;
     let video = probe.main_video();
     let audio = probe.main_audio();
     if video.is_none() && audio.is_none() {

@@ -31,7 +31,18 @@ impl VideoCodec {
         }
     }
 
-    fn software_encoder(self) -> (&'static str, &'static str) {
+    /// The codec that a request names to be encoded to.
+    pub(super) fn asked(choice: VideoChoice) -> Option<Self> {
+        match choice {
+            VideoChoice::H264 => Some(VideoCodec::H264),
+            VideoChoice::H265 => Some(VideoCodec::Hevc),
+            VideoChoice::Vp9 => Some(VideoCodec::Vp9),
+            VideoChoice::Av1 => Some(VideoCodec::Av1),
+            VideoChoice::Copy | VideoChoice::Auto => None,
+        }
+    }
+
+    pub(super) fn software_encoder(self) -> (&'static str, &'static str) {
         match self {
             VideoCodec::H264 => ("libx264", "h264"),
             VideoCodec::Hevc => ("libx265", "h265"),
@@ -204,10 +215,7 @@ pub(super) fn plan_video(
         VideoChoice::Auto if copyable && fits_any_player(video) && size == display => {
             return Ok(copy(video, VideoCodec::H264, settings));
         }
-        VideoChoice::Auto | VideoChoice::H264 => VideoCodec::H264,
-        VideoChoice::H265 => VideoCodec::Hevc,
-        VideoChoice::Vp9 => VideoCodec::Vp9,
-        VideoChoice::Av1 => VideoCodec::Av1,
+        other => VideoCodec::asked(other).unwrap_or(VideoCodec::H264),
     };
     let (encoder, name) = wanted.software_encoder();
     if !hardware.has_encoder(encoder) {

@@ -112,6 +112,10 @@ impl SegmentCache {
             .join(format!("{}-{}-{:05}", key.stream, key.track, key.segment))
     }
 
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
     pub fn used_bytes(&self) -> u64 {
         self.lock().bytes
     }
@@ -125,14 +129,14 @@ impl SegmentCache {
         &self.folder
     }
 
-    /// Stores a segment, making room first. On an error nothing is stored; nor for a stream that
-    /// is closed, which is no error.
+    /// Stores a segment, making room first. On an error nothing is stored. `false` when it is not
+    /// there any more: its stream was closed, or it had to go for others.
     pub(super) async fn put(
         &self,
         key: SegmentKey,
         owner: &Arc<Track>,
         data: Vec<u8>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let bytes = data.len() as u64;
         if bytes > self.limit_bytes {
             return Err(io::Error::new(
@@ -141,13 +145,13 @@ impl SegmentCache {
             ));
         }
         let Some(evicted) = self.reserve(key, owner, bytes) else {
-            return Ok(());
+            return Ok(false);
         };
         self.delete(evicted).await;
         let path = self.path(&key);
         let written = tokio::task::spawn_blocking(move || std::fs::write(path, data)).await;
         let result = written.unwrap_or_else(|e| Err(io::Error::other(e)));
-        // The stream may have been deleted meanwhile, and its segments with it.
+        // The stream may have been deleted meanwhile, or room was made for others.
         let wanted = self.lock().entries.contains_key(&key);
         if result.is_err() || !wanted {
             self.lock().remove(&key);
@@ -155,7 +159,7 @@ impl SegmentCache {
             // A part may have been written; that it cannot be deleted either is of no further use.
             let _ = tokio::fs::remove_file(path).await;
         }
-        result
+        result.map(|()| wanted)
     }
 
     /// Notes a segment and gives those that must go for it; `None` when its stream is closed.

@@ -165,7 +165,7 @@ impl Stream {
         if timeline.is_open_ended() {
             return self.core.live.has_ended();
         }
-        self.views().iter().all(|v| v.most_ready >= timeline.len())
+        self.views().iter().all(|v| v.made >= timeline.len())
     }
 
     fn fill(&self, status: &mut JobStatus) {
@@ -241,11 +241,7 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
 
 /// A stream that grows with its source: how long it is so far is all that can be said.
 fn fill_live(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackView) {
-    let so_far = timeline.start(main.most_ready) - timeline.start(0);
+    let so_far = timeline.start(main.made) - timeline.start(0);
     status.current_time = timeline.grid().seconds(so_far);
-    status.activity = if main.most_ready == 0 {
-        "starting"
-    } else {
-        "live"
-    };
+    status.activity = if main.made == 0 { "starting" } else { "live" };
 }

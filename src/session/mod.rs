@@ -2,6 +2,7 @@
 //! segments, the jobs that clients know.
 
 mod cache;
+mod encoders;
 mod error;
 mod head;
 mod job;

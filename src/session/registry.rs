@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,9 +13,11 @@ use tokio_util::task::TaskTracker;
 use crate::base::JobId;
 use crate::ffmpeg::Toolchain;
 use crate::media::{SourceLocator, StreamRequest};
+use crate::plan::check_request;
 use crate::source::SourcePolicy;
 
 use super::cache::SegmentCache;
+use super::encoders::Encoders;
 use super::error::SessionError;
 use super::job::{Job, JobPhase};
 use super::open::Opener;
@@ -86,7 +87,7 @@ impl Registry {
             tracker,
             cancel,
         } = parts;
-        let encoders = Semaphore::new(settings.max_encoders.max(2));
+        let encoders = Encoders::new(settings.max_encoders.max(2));
         let started = Instant::now();
         let context = Context {
             opener,
@@ -137,7 +138,7 @@ impl Registry {
 
     /// Encoders running now.
     pub fn active_encoders(&self) -> usize {
-        self.context.settings.max_encoders.max(2) - self.context.encoders.available_permits()
+        self.context.encoders.in_use()
     }
 
     /// Encoders started since the gateway was.
@@ -168,6 +169,7 @@ impl Registry {
         request: StreamRequest,
         session_id: Option<String>,
     ) -> Result<Arc<Job>, SessionError> {
+        check_request(&request, &self.context.opener.tools.hardware)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));

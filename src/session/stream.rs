@@ -1,10 +1,10 @@
 //! One stream: a plan, its tracks, and what all streams of a gateway share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use crate::plan::{AAC_FRAME_SAMPLES, StreamPlan, video_timescale};
 use crate::source::GateReport;
 
 use super::cache::SegmentCache;
+use super::encoders::Encoders;
 use super::live::{self, LiveState};
 use super::open::Opener;
 use super::registry::SessionSettings;
@@ -28,7 +29,7 @@ pub(super) struct Context {
     pub(super) opener: Opener,
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
-    pub(super) encoders: Semaphore,
+    pub(super) encoders: Encoders,
     /// Encoders started since the gateway was.
     pub(super) encoder_starts: AtomicU64,
     pub(super) settings: SessionSettings,
@@ -52,8 +53,10 @@ pub(super) struct StreamCore {
     pub(super) context: Arc<Context>,
     pub(super) cancel: CancellationToken,
     pub(super) live: LiveState,
+    /// Told of every change that a head or a request of any track may wait for.
+    pub(super) changed: Notify,
     /// Whether a request waits for pictures; kept by the video track.
-    pub(super) pictures_awaited: watch::Sender<bool>,
+    pub(super) pictures_awaited: AtomicBool,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -126,7 +129,8 @@ impl Stream {
             context,
             cancel,
             live: LiveState::default(),
-            pictures_awaited: watch::Sender::new(false),
+            changed: Notify::new(),
+            pictures_awaited: AtomicBool::new(false),
             live_end: Mutex::new(None),
         });
         let plan = &core.plan;

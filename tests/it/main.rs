@@ -12,6 +12,8 @@ mod exactness;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod joined;
+#[cfg(test)]
 mod media;
 #[cfg(test)]
 mod package;
@@ -19,3 +21,7 @@ mod package;
 mod playback;
 #[cfg(test)]
 mod resilience;
+#[cfg(test)]
+mod review;
+#[cfg(test)]
+mod runs;

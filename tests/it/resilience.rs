@@ -3,6 +3,8 @@
 
 mod encoders;
 mod endings;
+mod front;
+mod limits;
 mod process;
 
 use std::path::Path;
@@ -20,14 +22,33 @@ use serde_json::json;
 use crate::app::{TestApp, ffmpeg};
 use crate::fake::FakeFfmpeg;
 
-/// Makes a small clip with picture (25 frames a second) and sound; gives its name.
+/// Longest clip that is encoded; longer ones repeat it, which is much faster.
+const CLIP_SECONDS: u32 = 20;
+
+/// Makes a small clip with picture (25 frames a second) and sound; gives its name. Only clips up to
+/// [`CLIP_SECONDS`] have a complete grid of frames.
 fn clip(folder: &Path, name: &str, seconds: u32) -> String {
     let path = folder.join(name);
-    let video = format!("testsrc2=s=160x90:r=25:d={seconds}");
-    let audio = format!("sine=f=440:r=48000:d={seconds}");
+    let once = if seconds > CLIP_SECONDS {
+        folder.join(format!("once-{name}"))
+    } else {
+        path.clone()
+    };
+    let length = seconds.min(CLIP_SECONDS);
+    let video = format!("testsrc2=s=160x90:r=25:d={length}");
+    let audio = format!("sine=f=440:r=48000:d={length}");
     let mut args = vec!["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio];
-    args.extend(["-c:v", "mpeg4", "-c:a", "mp2", path.to_str().unwrap()]);
+    args.extend(["-c:v", "mpeg4", "-c:a", "mp2", once.to_str().unwrap()]);
     ffmpeg(&args);
+    if seconds > CLIP_SECONDS {
+        let (loops, length) = (
+            seconds.div_ceil(CLIP_SECONDS).to_string(),
+            seconds.to_string(),
+        );
+        let mut args = vec!["-stream_loop", &loops, "-i", once.to_str().unwrap()];
+        args.extend(["-c", "copy", "-t", &length, path.to_str().unwrap()]);
+        ffmpeg(&args);
+    }
     name.to_owned()
 }
 
