@@ -28,7 +28,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         with file:
-            size = os.fstat(file.fileno()).st_size
+            facts = os.fstat(file.fileno())
+            size = facts.st_size
             first, last, status = 0, size - 1, 200
             if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
                 first = int(asked[1])
@@ -42,6 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return
             self.send_response(status)
             self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Last-Modified", self.date_time_string(facts.st_mtime))
+            self.send_header("ETag", f'"{facts.st_mtime_ns:x}"')
             self.send_header("Content-Type", "application/octet-stream")
             self.send_header("Content-Length", str(last - first + 1))
             if status == 206:

@@ -68,9 +68,20 @@ pub(super) fn second_output(command: &mut Command) -> io::Result<OwnedFd> {
 
 const SECOND_OUTPUT: RawFd = 3;
 
-/// Asks the group led by `pid` to end.
+/// Asks the group led by `pid` to end, also when it is suspended.
 pub(super) fn terminate(pid: u32) {
     signal(pid, Signal::SIGTERM);
+    resume(pid);
+}
+
+/// Stops the group led by `pid` from running until [`resume`].
+pub(super) fn suspend(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+}
+
+/// Lets a suspended group go on.
+pub(super) fn resume(pid: u32) {
+    signal(pid, Signal::SIGCONT);
 }
 
 /// Ends the group led by `pid`.

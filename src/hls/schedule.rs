@@ -279,6 +279,11 @@ impl Scheduler {
         !self.waiters.is_empty()
     }
 
+    /// Whether a request waits for `head`.
+    pub fn serves_request(&self, head: HeadId) -> bool {
+        self.waiters.values().any(|w| w.head == Some(head))
+    }
+
     /// Ends all heads; waiters stay and get new heads by the next event.
     pub fn stop_all(&mut self) -> Vec<Action> {
         let heads: Vec<HeadId> = self.heads.keys().copied().collect();

@@ -296,23 +296,37 @@ impl<'a> Run<'a> {
 
     /// Reads the encoder's output to its end; `Some` when the run must be ended from here.
     async fn read(&mut self, process: &mut Process) -> Option<Outcome> {
-        let stall = self.track.core.context.settings.stall_timeout;
+        let track = self.track;
+        let stall = track.core.context.settings.stall_timeout;
         let mut buffer = vec![0; READ_BYTES];
+        let mut heard = Instant::now();
         loop {
-            if self.track.should_pause(self.order.head) && !self.pause().await {
-                return Some(Outcome::Stopped);
+            let changed = track.core.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the state is looked at, so no change is missed.
+            changed.as_mut().enable();
+            if self.holds_back() {
+                if !self.pause(process).await {
+                    return Some(Outcome::Stopped);
+                }
+                heard = Instant::now();
+                continue;
             }
-            let read = tokio::time::timeout(stall, process.stdout.read(&mut buffer));
-            let n = match self.order.cancel.run_until_cancelled(read).await {
-                None => return Some(Outcome::Stopped),
-                Some(Err(_)) => {
+            let n = tokio::select! {
+                () = self.order.cancel.cancelled() => return Some(Outcome::Stopped),
+                // It may have to hold back before it says anything more.
+                () = changed => continue,
+                () = tokio::time::sleep_until(heard + stall) => {
                     let seconds = stall.as_secs();
                     return Some(Outcome::Failed(format!("no output for {seconds} s")));
                 }
-                Some(Ok(Err(error))) => return Some(Outcome::Failed(error.to_string())),
-                Some(Ok(Ok(0))) => return None,
-                Some(Ok(Ok(n))) => n,
+                read = process.stdout.read(&mut buffer) => match read {
+                    Ok(0) => return None,
+                    Ok(n) => n,
+                    Err(error) => return Some(Outcome::Failed(error.to_string())),
+                },
             };
+            heard = Instant::now();
             self.received += n as u64;
             self.note_speed(process);
             let events = match self.reader.push(&buffer[..n]) {
@@ -321,7 +335,7 @@ impl<'a> Run<'a> {
             };
             for event in events {
                 // One read may hold many segments of a small picture.
-                if self.track.should_pause(self.order.head) && !self.pause().await {
+                if self.holds_back() && !self.pause(process).await {
                     return Some(Outcome::Stopped);
                 }
                 if let Err(outcome) = self.event(event) {
@@ -331,36 +345,48 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Leaves the pipe alone until the player has come nearer; a full pipe stops the encoder.
-    /// `false` when the head was stopped meanwhile, or when another stream waits for an encoder: this
-    /// one's can be started again when its player has caught up.
-    async fn pause(&mut self) -> bool {
+    fn holds_back(&self) -> bool {
+        let head = self.order.head;
+        self.track.should_pause(head) || self.track.yields_to_pictures(head)
+    }
+
+    /// Suspends the encoder until its player has come nearer. `false` when the head was stopped
+    /// meanwhile, or when another stream waits for an encoder: this one's can be started again when
+    /// its player has caught up.
+    async fn pause(&mut self, process: &Process) -> bool {
         let began = Instant::now();
-        let encoders = &self.track.core.context.encoders;
         self.track.count_paused(true);
-        let goes_on = loop {
-            let changed = self.track.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if !self.track.should_pause(self.order.head) {
-                break !self.order.cancel.is_cancelled();
-            }
-            tokio::select! {
-                () = changed => {}
-                () = encoders.wanted() => {
-                    tracing::debug!(
-                        stream.id = %self.track.core.id, track = self.track.kind.name(),
-                        "a paused encoder makes room"
-                    );
-                    break false;
-                }
-                () = self.order.cancel.cancelled() => break false,
-            }
-        };
+        process.suspend();
+        let goes_on = self.wait_to_go_on().await;
+        process.resume();
         self.track.count_paused(false);
         self.paused += began.elapsed();
         self.last_report = None;
         goes_on
+    }
+
+    async fn wait_to_go_on(&self) -> bool {
+        let core = &self.track.core;
+        loop {
+            let changed = core.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let far_ahead = self.track.should_pause(self.order.head);
+            if !far_ahead && !self.track.yields_to_pictures(self.order.head) {
+                return !self.order.cancel.is_cancelled();
+            }
+            tokio::select! {
+                () = changed => {}
+                () = core.context.encoders.wanted(), if far_ahead => {
+                    tracing::debug!(
+                        stream.id = %core.id, track = self.track.kind.name(),
+                        "a paused encoder makes room"
+                    );
+                    return false;
+                }
+                () = self.order.cancel.cancelled() => return false,
+            }
+        }
     }
 
     fn event(&mut self, event: Fmp4Event) -> Result<(), Outcome> {

@@ -121,7 +121,7 @@ async fn read_on(
     let mut buffer = vec![0; READ_BYTES];
     loop {
         while pauses && track.should_pause(head) {
-            let changed = track.changed.notified();
+            let changed = track.core.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if track.should_pause(head) && cancel.run_until_cancelled(changed).await.is_none() {

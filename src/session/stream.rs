@@ -1,9 +1,10 @@
 //! One stream: a plan, its tracks, and what all streams of a gateway share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,10 @@ pub(super) struct StreamCore {
     pub(super) context: Arc<Context>,
     pub(super) cancel: CancellationToken,
     pub(super) live: LiveState,
+    /// Told of every change that a head or a request of any track may wait for.
+    pub(super) changed: Notify,
+    /// Whether a request waits for pictures; kept by the video track.
+    pub(super) pictures_awaited: AtomicBool,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -124,6 +129,8 @@ impl Stream {
             context,
             cancel,
             live: LiveState::default(),
+            changed: Notify::new(),
+            pictures_awaited: AtomicBool::new(false),
             live_end: Mutex::new(None),
         });
         let plan = &core.plan;

@@ -1,10 +1,11 @@
 //! One track of a stream: its heads, the segments being made, the requests that wait.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, HeadId, Scheduler, WaiterId};
@@ -68,8 +69,6 @@ pub(super) struct Track {
     pub(super) cuts: TrackCuts,
     pub(super) core: Arc<StreamCore>,
     state: Mutex<State>,
-    /// Told of every change that a head or a request may wait for.
-    pub(super) changed: Notify,
     /// As many processes as heads are allowed: a new one starts when the old one is gone.
     pub(super) permits: Arc<Semaphore>,
 }
@@ -142,7 +141,6 @@ impl Track {
                 closed: false,
                 largest_bytes: 0,
             }),
-            changed: Notify::new(),
             permits: Arc::new(Semaphore::new(max_heads)),
         })
     }
@@ -185,7 +183,11 @@ impl Track {
                 }
             }
         }
-        self.changed.notify_waiters();
+        if self.kind == TrackKind::Video {
+            let awaited = state.scheduler.is_waited_for();
+            self.core.pictures_awaited.store(awaited, Ordering::Release);
+        }
+        self.core.changed.notify_waiters();
     }
 
     /// Starts a head at `segment` before anybody asks for it.
@@ -258,7 +260,7 @@ impl Track {
             growing.fail(Failure::Cancelled);
         }
         drop(state);
-        self.changed.notify_waiters();
+        self.core.changed.notify_waiters();
     }
 
     /// Whether the stream is deleted or the gateway stops.
@@ -319,7 +321,7 @@ impl Track {
         guard: &mut WaiterGuard,
     ) -> Result<SegmentReader, SessionError> {
         loop {
-            let changed = self.changed.notified();
+            let changed = self.core.changed.notified();
             tokio::pin!(changed);
             // Registered before the state is looked at, so no change is missed.
             changed.as_mut().enable();
@@ -458,7 +460,7 @@ impl Track {
             None => {
                 state.config = Some(Arc::new(config));
                 drop(state);
-                self.changed.notify_waiters();
+                self.core.changed.notify_waiters();
                 true
             }
         }
@@ -479,7 +481,7 @@ impl Track {
         growing.append(sample);
         drop(state);
         if fresh {
-            self.changed.notify_waiters();
+            self.core.changed.notify_waiters();
         }
         true
     }
@@ -544,7 +546,7 @@ impl Track {
             }
         }
         drop(state);
-        self.changed.notify_waiters();
+        self.core.changed.notify_waiters();
     }
 
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
@@ -557,6 +559,14 @@ impl Track {
         };
         let most_ahead = u32::try_from(most_ahead).unwrap_or(u32::MAX);
         state.storing >= MAX_STORING || state.scheduler.should_pause(head, most_ahead)
+    }
+
+    /// Whether `head` makes sound that nobody waits for while somebody waits for pictures: sound is
+    /// made in no time once it is wanted, and pictures need the processor.
+    pub(super) fn yields_to_pictures(&self, head: HeadId) -> bool {
+        self.kind == TrackKind::Audio
+            && self.core.pictures_awaited.load(Ordering::Acquire)
+            && !self.lock().scheduler.serves_request(head)
     }
 
     pub(super) fn count_paused(&self, paused: bool) {
