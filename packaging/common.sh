@@ -162,23 +162,23 @@ page_sum() {
 }
 
 page_packages() {
-    sum=$(cksum <"$root/web/package-lock.json")
-    if [ -d "$root/web/node_modules" ] && [ "$sum" = "$(cat "$tools/page-packages" 2>/dev/null)" ]; then
+    packages_sum=$(cksum <"$root/web/package-lock.json")
+    if [ -d "$root/web/node_modules" ] && [ "$packages_sum" = "$(cat "$tools/page-packages" 2>/dev/null)" ]; then
         return 0
     fi
     say "installing the page's packages"
-    (cd "$root/web" && npm ci --no-audit --no-fund --loglevel=error >&2) && echo "$sum" >"$tools/page-packages"
+    (cd "$root/web" && npm ci --no-audit --no-fund --loglevel=error >&2) && echo "$packages_sum" >"$tools/page-packages"
 }
 
 # Builds web/dist when it is missing or older than its sources.
 build_page() {
-    sum=$(page_sum)
-    if [ -f "$root/web/dist/index.html" ] && [ "$sum" = "$(cat "$tools/page" 2>/dev/null)" ]; then
+    sources_sum=$(page_sum)
+    if [ -f "$root/web/dist/index.html" ] && [ "$sources_sum" = "$(cat "$tools/page" 2>/dev/null)" ]; then
         return 0
     fi
     page_packages || return 1
     say 'building the page'
-    (cd "$root/web" && npm run -s build >&2) && echo "$sum" >"$tools/page"
+    (cd "$root/web" && npm run -s build >&2) && echo "$sources_sum" >"$tools/page"
 }
 
 # ---------------------------------------------------------------- a running gateway

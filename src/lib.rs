@@ -1,4 +1,5 @@
-//! GhostStream.
+#![doc = include_str!("ARCHITECTURE.md")]
+
 pub mod app;
 pub mod base;
 pub mod cli;

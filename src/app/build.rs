@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::ffmpeg::{Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::plan::PlanSettings;
 use crate::session::{CacheError, Opener, SessionSettings};
-use crate::source::{SourcePolicy, SourceSettings, SourceSettingsError};
+use crate::source::{SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 
 /// The gateway cannot start; the text names the key or the tool.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,8 @@ pub async fn opener(
     Ok(Opener {
         tools: Arc::new(tools),
         launcher: Launcher::new(tracker.clone()).map_err(StartError::Thread)?,
+        client: SourceClient::new(policy.clone()),
+        cache: Arc::default(),
         policy,
         plan: plan_settings(config),
         tracker: tracker.clone(),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
+use url::Url;
 
 use crate::base::{Bitrate, MediaTime};
 use crate::config::Overrides;
@@ -17,6 +18,7 @@ Examples:
   ghoststream --port 9000 --log-format text     serve on another port, with readable log lines
   ghoststream probe film.mkv                    show what a file holds
   ghoststream plan film.mkv --resolution 720p   show how it would be streamed
+  ghoststream submit film.mkv                   play it with the gateway that runs on this machine
   ghoststream config check                      tell everything that is wrong with the configuration
 
 Without a subcommand the gateway serves. The configuration file is the first of ./ghoststream.yaml,
@@ -68,6 +70,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show how a source would be streamed: copied or encoded tracks and the ffmpeg command lines
     Plan(PlanArgs),
+    /// Start a stream on a running gateway and print where to watch it
+    Submit(SubmitArgs),
     /// Work on the configuration
     Config(ConfigArgs),
 }
@@ -102,6 +106,34 @@ pub struct PlanArgs {
     /// File or URL
     pub source: String,
 
+    #[command(flatten)]
+    pub wanted: WantedArgs,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SubmitArgs {
+    /// File or URL; the gateway reads it, so a file must lie in one of its sources.roots
+    pub source: String,
+
+    /// Address of the gateway
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8765", value_parser = gateway)]
+    pub gateway: Url,
+
+    #[command(flatten)]
+    pub wanted: WantedArgs,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What stream is wanted; what is absent is left to the configuration of the gateway.
+#[derive(Debug, Default, clap::Args)]
+pub struct WantedArgs {
     /// stream = one quality, abr = several to choose from
     #[arg(long, value_parser = names::<Mode>(&["stream", "abr"]))]
     pub mode: Option<Mode>,
@@ -133,10 +165,6 @@ pub struct PlanArgs {
     /// Most audio channels, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub max_audio_channels: Option<u32>,
-
-    /// Print JSON instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -206,6 +234,26 @@ fn seconds(text: &str) -> Result<MediaTime, &'static str> {
     }
 }
 
+/// The folder below which a gateway's paths lie; `http://` may be left out.
+fn gateway(text: &str) -> Result<Url, String> {
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let mut url = Url::parse(&full).map_err(|e| e.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("a gateway is reached by http or https".into());
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        let folder = format!("{}/", url.path());
+        url.set_path(&folder);
+    }
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -265,7 +313,8 @@ mod tests {
     fn plan_reads_what_a_request_may_hold() {
         let line = "ghoststream plan f.mkv --mode abr --resolution 720p --video-codec av1 \
                     --audio-codec opus --bitrate 8 --start-time 1.5 --hw-accel vaapi";
-        let Some(Command::Plan(plan)) = parse(line).unwrap().command else {
+        let Some(Command::Plan(PlanArgs { wanted: plan, .. })) = parse(line).unwrap().command
+        else {
             panic!("no plan")
         };
         assert_eq!(plan.mode, Some(Mode::Abr));
@@ -275,6 +324,23 @@ mod tests {
         assert_eq!(plan.bitrate, Some(Bitrate::kbit(8_000)));
         assert_eq!(plan.start_time, Some(MediaTime::from_micros(1_500_000)));
         assert_eq!(plan.hw_accel, Some(HwAccel::Vaapi));
+    }
+
+    #[test]
+    fn a_gateway_is_named_by_url_or_by_host_and_port() {
+        let cases = [
+            ("submit f", "http://127.0.0.1:8765/"),
+            ("submit f --gateway nas:9000", "http://nas:9000/"),
+            ("submit f --gateway [::1]:9000", "http://[::1]:9000/"),
+            ("submit f --gateway https://h/video?x#y", "https://h/video/"),
+        ];
+        for (line, url) in cases {
+            let args = parse(&format!("ghoststream {line}")).unwrap();
+            let Some(Command::Submit(submit)) = args.command else {
+                panic!("no submit")
+            };
+            assert_eq!(submit.gateway.as_str(), url, "{line}");
+        }
     }
 
     #[test]
@@ -290,6 +356,8 @@ mod tests {
             ("ghoststream plan f --start-time -1", "--start-time"),
             ("ghoststream plan f --start-time nan", "seconds"),
             ("ghoststream plan f --bitrate fast", "bitrate"),
+            ("ghoststream submit f --gateway ftp://h", "http or https"),
+            ("ghoststream submit f --gateway :80", "--gateway"),
             ("ghoststream play f", "play"),
         ];
         for (line, told) in cases {

@@ -13,33 +13,27 @@ use crate::media::{Mode, OutputFormat, OutputRequest, SourceProbe, StreamRequest
 use crate::plan::{AudioRun, Invocation, Padding, Preroll, StreamPlan, VideoRun};
 use crate::session::Inspection;
 
-use super::args::{PlanArgs, ProbeArgs};
+use super::args::{PlanArgs, ProbeArgs, WantedArgs};
 
 pub(super) fn probe(config: &Config, args: &ProbeArgs) -> anyhow::Result<()> {
     let (found, _) = look(config, &args.source, &StreamRequest::default())?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let keyframes = found
-            .keyframes
-            .as_ref()
-            .map(|k| k.iter().map(|t| t.as_secs_f64()));
-        let keyframes: Option<Vec<f64>> = keyframes.map(Iterator::collect);
-        let all = serde_json::json!({"probe": found.probe, "keyframes": keyframes});
+        let index = found.facts.keyframes.as_ref();
+        let keyframes: Option<Vec<f64>> =
+            index.map(|k| k.pts().iter().map(|t| t.as_secs_f64()).collect());
+        let all = serde_json::json!({"probe": found.facts.probe, "keyframes": keyframes});
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
     }
-    write_probe(&mut out, &found.probe)?;
-    match &found.keyframes {
-        Some(k) if k.len() > 1 => {
-            let span = k[k.len() - 1] - k[0];
-            let mean = span.as_secs_f64() / (k.len() - 1) as f64;
-            writeln!(
-                out,
-                "key frames: {} in the index, {mean:.2} s apart on average",
-                k.len()
-            )?;
-        }
-        Some(k) => writeln!(out, "key frames: {} in the index", k.len())?,
+    write_probe(&mut out, &found.facts.probe)?;
+    match &found.facts.keyframes {
+        Some(index) => writeln!(
+            out,
+            "key frames: {} in the index, at most {:.3} s apart",
+            index.pts().len(),
+            index.longest_gap().as_secs_f64()
+        )?,
         None => writeln!(out, "key frames: the source has no index of them")?,
     }
     Ok(())
@@ -85,25 +79,7 @@ fn write_probe(out: &mut impl Write, probe: &SourceProbe) -> anyhow::Result<()> 
 }
 
 pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
-    let base = OutputRequest::default();
-    let request = StreamRequest {
-        mode: args.mode.unwrap_or(Mode::Stream),
-        output: OutputRequest {
-            format: OutputFormat::Hls,
-            video: args
-                .video_codec
-                .unwrap_or(config.transcoding.default_video_codec),
-            audio: args
-                .audio_codec
-                .unwrap_or(config.transcoding.default_audio_codec),
-            resolution: args.resolution.unwrap_or(base.resolution),
-            bitrate: args.bitrate,
-            hw_accel: args.hw_accel.unwrap_or(base.hw_accel),
-            tone_map: base.tone_map,
-            max_audio_channels: args.max_audio_channels.unwrap_or(base.max_audio_channels),
-        },
-        start_time: args.start_time.unwrap_or_default(),
-    };
+    let request = request(config, &args.wanted);
     let (found, ffmpeg) = look(config, &args.source, &request)?;
     let plan = found.plan?;
     let commands = commands(&plan, &ffmpeg, &args.source);
@@ -150,6 +126,26 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
         writeln!(out, "\n{command}")?;
     }
     Ok(())
+}
+
+/// The request as a gateway with this configuration would understand it.
+fn request(config: &Config, wanted: &WantedArgs) -> StreamRequest {
+    let base = OutputRequest::default();
+    let defaults = &config.transcoding;
+    StreamRequest {
+        mode: wanted.mode.unwrap_or(Mode::Stream),
+        output: OutputRequest {
+            format: OutputFormat::Hls,
+            video: wanted.video_codec.unwrap_or(defaults.default_video_codec),
+            audio: wanted.audio_codec.unwrap_or(defaults.default_audio_codec),
+            resolution: wanted.resolution.unwrap_or(base.resolution),
+            bitrate: wanted.bitrate,
+            hw_accel: wanted.hw_accel.unwrap_or(base.hw_accel),
+            tone_map: base.tone_map,
+            max_audio_channels: wanted.max_audio_channels.unwrap_or(base.max_audio_channels),
+        },
+        start_time: wanted.start_time.unwrap_or_default(),
+    }
 }
 
 /// The command lines of the first run of each track, ready for a shell.
@@ -201,7 +197,7 @@ fn look(
 ) -> anyhow::Result<(Inspection, PathBuf)> {
     let mut config = config.clone();
     let mut source = source.to_owned();
-    if let Ok(path) = Path::new(&source).canonicalize() {
+    if let Some(path) = local_path(&source) {
         config
             .sources
             .roots
@@ -217,4 +213,9 @@ fn look(
     });
     runtime.shutdown_background();
     found
+}
+
+/// The absolute path of `source` when something of this machine is named by it.
+pub(super) fn local_path(source: &str) -> Option<PathBuf> {
+    Path::new(source).canonicalize().ok()
 }

@@ -1,8 +1,13 @@
 //! The command line.
 
 mod args;
+mod client;
 mod inspect;
 mod run;
+mod submit;
 
-pub use args::{Args, Command, ConfigArgs, ConfigCommand, PlanArgs, ProbeArgs, ServeArgs};
+pub use args::{
+    Args, Command, ConfigArgs, ConfigCommand, PlanArgs, ProbeArgs, ServeArgs, SubmitArgs,
+    WantedArgs,
+};
 pub use run::run;

@@ -12,7 +12,7 @@ use crate::config::{Config, Inputs, load};
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, ServeArgs};
-use super::inspect;
+use super::{inspect, submit};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -22,6 +22,7 @@ pub fn run() -> ExitCode {
         None | Some(Command::Serve(_)) => serve(&args),
         Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
+        Some(Command::Submit(submit)) => submit::submit(submit),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },

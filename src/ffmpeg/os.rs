@@ -1,5 +1,9 @@
 //! What differs between operating systems: process groups and the parent-death signal.
 
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Command;
@@ -32,9 +36,52 @@ pub(super) fn isolate(command: &mut Command) {
     }
 }
 
-/// Asks the group led by `pid` to end.
+/// Gives the child a pipe as file descriptor 3; returns the end to read from. The command owns the
+/// other end until it is dropped, so drop it after spawning.
+pub(super) fn second_output(command: &mut Command) -> io::Result<OwnedFd> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    // A number that cannot be 3 itself: duplicating onto itself would keep close-on-exec.
+    let write = nix::fcntl::fcntl(&write, FcntlArg::F_DUPFD_CLOEXEC(10))?;
+    #[expect(
+        unsafe_code,
+        reason = "fcntl has just made this descriptor, and nobody else owns it"
+    )]
+    let write = unsafe { OwnedFd::from_raw_fd(write) };
+    let place = move || {
+        #[expect(
+            unsafe_code,
+            reason = "dup2 is async-signal-safe; the result must stay open"
+        )]
+        let placed = unsafe { nix::unistd::dup2_raw(&write, SECOND_OUTPUT) }?;
+        let _ = placed.into_raw_fd();
+        Ok(())
+    };
+    #[expect(
+        unsafe_code,
+        reason = "pre_exec is unsafe; the closure only calls dup2"
+    )]
+    unsafe {
+        command.pre_exec(place);
+    }
+    Ok(read)
+}
+
+const SECOND_OUTPUT: RawFd = 3;
+
+/// Asks the group led by `pid` to end, also when it is suspended.
 pub(super) fn terminate(pid: u32) {
     signal(pid, Signal::SIGTERM);
+    resume(pid);
+}
+
+/// Stops the group led by `pid` from running until [`resume`].
+pub(super) fn suspend(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+}
+
+/// Lets a suspended group go on.
+pub(super) fn resume(pid: u32) {
+    signal(pid, Signal::SIGCONT);
 }
 
 /// Ends the group led by `pid`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ffmpeg_sidecar::log_parser::try_parse_progress;
 use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -44,8 +45,8 @@ impl ExitReport {
 /// A child in its own process group. Dropping it ends the group in two stages (SIGTERM, then
 /// SIGKILL after the grace); a task on the tracker waits for the end and reaps it.
 pub struct Process {
-    /// Media. The reader must keep reading or drop it: a full pipe stops the encoder, which is how
-    /// heads are paused.
+    /// Media. The reader must keep reading, suspend the process or drop it: a full pipe stops the
+    /// encoder too, only later.
     pub stdout: ChildStdout,
     pub progress: watch::Receiver<ProgressReport>,
     exit: watch::Receiver<Option<ExitReport>>,
@@ -92,6 +93,21 @@ impl Process {
         })
     }
 
+    /// As [`Process::spawn`], with a second pipe that is the child's file descriptor 3.
+    pub async fn spawn_with_second_output(
+        launcher: &Launcher,
+        mut command: Command,
+        grace: Duration,
+    ) -> Result<(Process, pipe::Receiver), SpawnError> {
+        let io = |source| SpawnError::Io {
+            program: "a pipe".into(),
+            source,
+        };
+        let second = os::second_output(&mut command).map_err(io)?;
+        let second = pipe::Receiver::from_owned_fd(second).map_err(io)?;
+        Ok((Process::spawn(launcher, command, grace).await?, second))
+    }
+
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -99,6 +115,21 @@ impl Process {
     /// Asks the group to end; [`Process::wait`] tells when it has. Idempotent.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Takes the processor away from the group, at once, until [`Process::resume`]. It can be
+    /// stopped meanwhile. Idempotent.
+    pub fn suspend(&self) {
+        if self.exit.borrow().is_none() {
+            os::suspend(self.pid);
+        }
+    }
+
+    /// Lets a suspended group go on. Idempotent.
+    pub fn resume(&self) {
+        if self.exit.borrow().is_none() {
+            os::resume(self.pid);
+        }
     }
 
     /// Waits for the end. Cancel-safe; does not end the process.

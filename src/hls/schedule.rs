@@ -58,6 +58,9 @@ const MAX_FAILURES: u32 = 3;
 pub struct Scheduler {
     lengths_ms: Vec<u32>,
     ready: Vec<bool>,
+    /// Segments that were ready once; the cache may have dropped them since.
+    made: Vec<bool>,
+    made_count: u32,
     heads: BTreeMap<HeadId, Head>,
     waiters: BTreeMap<WaiterId, Waiter>,
     failures: HashMap<u32, u32>,
@@ -66,6 +69,8 @@ pub struct Scheduler {
     next_number: u64,
     start_latency_ms: f64,
     speed: f64,
+    /// The only head there will be was started by the caller.
+    passive: bool,
 }
 
 impl Scheduler {
@@ -74,6 +79,8 @@ impl Scheduler {
     pub fn new(lengths_ms: Vec<u32>, max_heads: usize, goal_ms: u64) -> Self {
         Scheduler {
             ready: vec![false; lengths_ms.len()],
+            made: vec![false; lengths_ms.len()],
+            made_count: 0,
             lengths_ms,
             heads: BTreeMap::new(),
             waiters: BTreeMap::new(),
@@ -84,6 +91,7 @@ impl Scheduler {
             // Until measured: a process start and a little decoding; an encoder as fast as the film.
             start_latency_ms: 800.0,
             speed: 1.0,
+            passive: false,
         }
     }
 
@@ -113,8 +121,20 @@ impl Scheduler {
         out
     }
 
-    pub fn ready_count(&self) -> u32 {
-        self.ready.iter().filter(|r| **r).count() as u32
+    /// Segments that were ready at some time.
+    pub fn made_count(&self) -> u32 {
+        self.made_count
+    }
+
+    /// Whether `segment` was made by the only head there will be, and is lost.
+    pub fn is_lost(&self, segment: u32) -> bool {
+        let made = self.made.get(segment as usize).copied().unwrap_or(false);
+        self.passive && made && !self.is_ready(segment)
+    }
+
+    /// Whether `waiter` still waits: neither answered nor given up.
+    pub fn is_waiting(&self, waiter: WaiterId) -> bool {
+        self.waiters.contains_key(&waiter)
     }
 
     /// The segment each live head makes now.
@@ -122,10 +142,29 @@ impl Scheduler {
         self.heads.iter().map(|(id, h)| (*id, h.next))
     }
 
+    /// Takes on a head that the caller has started and that makes all segments in turn; no other
+    /// will be started.
+    pub fn attach(&mut self) -> HeadId {
+        self.passive = true;
+        let number = self.number();
+        let head = HeadId(number);
+        let until = self.len();
+        self.heads.insert(
+            head,
+            Head {
+                next: 0,
+                until,
+                wanted: 0,
+                asked: number,
+            },
+        );
+        head
+    }
+
     /// Starts a head at `segment` though nobody waits for it yet, if none covers it.
     pub fn prefetch(&mut self, segment: u32) -> Vec<Action> {
         let mut actions = Vec::new();
-        let idle = self.heads.len() < self.max_heads;
+        let idle = self.heads.len() < self.max_heads && !self.passive;
         if segment < self.len()
             && !self.is_ready(segment)
             && idle
@@ -173,6 +212,11 @@ impl Scheduler {
         let mut actions = Vec::new();
         if let Some(slot) = self.ready.get_mut(segment as usize) {
             *slot = true;
+        }
+        if let Some(slot) = self.made.get_mut(segment as usize)
+            && !std::mem::replace(slot, true)
+        {
+            self.made_count += 1;
         }
         self.failures.remove(&segment);
         self.waiters.retain(|_, w| w.segment != segment);
@@ -230,16 +274,14 @@ impl Scheduler {
         }
     }
 
-    /// Segments that are there already, from an earlier life of the same stream.
-    pub fn mark_ready(&mut self, segment: u32) {
-        if let Some(slot) = self.ready.get_mut(segment as usize) {
-            *slot = true;
-        }
-    }
-
     /// Whether a request waits.
     pub fn is_waited_for(&self) -> bool {
         !self.waiters.is_empty()
+    }
+
+    /// Whether a request waits for `head`.
+    pub fn serves_request(&self, head: HeadId) -> bool {
+        self.waiters.values().any(|w| w.head == Some(head))
     }
 
     /// Ends all heads; waiters stay and get new heads by the next event.
@@ -255,17 +297,28 @@ impl Scheduler {
             .collect()
     }
 
-    /// Whether `head` is so far ahead of its player that it should not be read from now: by the goal,
-    /// or because `most_ahead` segments are all that can be kept until the player comes.
+    /// Whether `head` should not be read from now.
+    ///
+    /// A head that nobody waits for yields the processor to those that somebody waits for. Else the
+    /// head whose player asked last runs ahead to the goal, and others, which a seek has left
+    /// behind or whose players are less hungry, to a quarter of it; and none further than
+    /// `most_ahead` segments, which are all that can be kept until the player comes.
     pub fn should_pause(&self, head: HeadId, most_ahead: u32) -> bool {
         let Some(h) = self.heads.get(&head) else {
             return false;
         };
-        if self.waiters.values().any(|w| w.head == Some(head)) {
-            return false;
+        let mut served = self.waiters.values().filter_map(|w| w.head).peekable();
+        if served.peek().is_some() {
+            return !served.any(|s| s == head);
         }
+        let newest = self.heads.values().all(|other| other.asked <= h.asked);
+        let goal_ms = if newest {
+            self.goal_ms
+        } else {
+            self.goal_ms / 4
+        };
         let first = h.wanted.saturating_add(1);
-        h.next.saturating_sub(first) >= most_ahead || self.span_ms(first, h.next) >= self.goal_ms
+        h.next.saturating_sub(first) >= most_ahead || self.span_ms(first, h.next) >= goal_ms
     }
 
     /// Media time per wall time, as measured.
@@ -334,6 +387,7 @@ impl Scheduler {
         };
         let head = match self.covering(segment) {
             Some(head) => head,
+            None if self.passive => return,
             None => {
                 if self.heads.len() >= self.max_heads {
                     let Some(victim) = self.victim(newest) else {
@@ -475,6 +529,20 @@ mod tests {
     }
 
     #[test]
+    fn a_head_left_behind_yields_to_the_new_one() {
+        let mut s = scheduler(100, 2);
+        let old = start_of(&s.request(0).1).unwrap().0;
+        s.finished(old, 0);
+        let new = start_of(&s.request(50).1).unwrap().0;
+        assert!(s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
+        s.finished(new, 50);
+        assert!(!s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
+        s.finished(old, 1);
+        s.finished(old, 2);
+        assert!(s.should_pause(old, u32::MAX) && !s.should_pause(new, u32::MAX));
+    }
+
+    #[test]
     fn a_far_seek_gets_its_own_head_and_ends_where_segments_are() {
         let mut s = scheduler(100, 2);
         let first = start_of(&s.request(50).1).unwrap().0;
@@ -529,6 +597,30 @@ mod tests {
         assert_eq!(s.leave(waiter.unwrap()), []);
         assert_eq!(s.request(3).1, [], "the head in flight is waited for");
         assert!(start_of(&s.ended(last, true)).is_some());
+    }
+
+    #[test]
+    fn what_the_cache_dropped_counts_as_made_and_is_asked_for_anew() {
+        let mut s = scheduler(10, 2);
+        let (waiter, actions) = s.request(0);
+        let head = start_of(&actions).unwrap().0;
+        for i in 0..3 {
+            s.finished(head, i);
+            s.evicted(i);
+        }
+        assert_eq!((s.made_count(), s.ready_ranges()), (3, vec![]));
+        assert!(!s.is_waiting(waiter.unwrap()) && !s.is_lost(0));
+        assert!(s.request(0).0.is_some());
+    }
+
+    #[test]
+    fn what_an_only_head_made_is_lost_when_it_is_dropped() {
+        let mut s = scheduler(10, 2);
+        let head = s.attach();
+        s.finished(head, 0);
+        assert!(!s.is_lost(0) && !s.is_lost(1));
+        s.evicted(0);
+        assert!(s.is_lost(0));
     }
 
     #[derive(Debug, Clone)]

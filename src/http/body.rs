@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::session::LiveBytes;
+use crate::session::{LiveBytes, SessionError};
 
 use super::error::ApiError;
 
@@ -96,7 +96,11 @@ pub(super) fn ranged(
 /// A body of unknown length. An error breaks the connection off: the client must not take what it
 /// has for the whole.
 pub(super) fn growing(body: LiveBytes) -> Response {
-    let body = body.map(|r| r.inspect_err(|error| tracing::warn!(%error, "a segment broke off")));
+    let body = body.inspect_err(|error| match error {
+        // Its stream was deleted: nothing has gone wrong.
+        SessionError::Cancelled => tracing::debug!("a segment of a deleted stream broke off"),
+        error => tracing::warn!(%error, "a segment broke off"),
+    });
     Body::from_stream(body).into_response()
 }
 

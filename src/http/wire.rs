@@ -258,9 +258,8 @@ pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers:
 
 /// A job's status (contract 3.4); `speed`, `phase`, `segments` and `warnings` are ours.
 pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
-    let segments = status
-        .segments_total
-        .map(|total| json!({"total": total, "ready": status.segments_ready}));
+    let segments = status.segments.as_ref();
+    let segments = segments.map(|s| json!({"total": s.total, "ready": s.ready}));
     json!({
         "job_id": job.id,
         "status": status.name,

@@ -1,9 +1,12 @@
 //! What a source *is* and what a client can *want*: the vocabulary of the other layers. Pure.
 
+pub mod index;
+mod keyframes;
 mod locator;
 mod probe;
 mod request;
 
+pub use keyframes::KeyframeIndex;
 pub use locator::{LocalFile, SourceKind, SourceLocator};
 pub use probe::{
     AudioStream, ColorInfo, FieldOrder, ParseProbeError, SourceProbe, SubtitleStream, Transfer,

@@ -9,7 +9,7 @@ use crate::base::{FrameRate, MediaTime, Resolution};
 pub struct SourceProbe {
     /// Demuxer names as ffprobe lists them, e.g. `mov,mp4,m4a,3gp,3g2,mj2`.
     pub format: String,
-    /// Length of the container; `None` for live sources, pipes and files without an index.
+    /// Length of the container from `start_time` on; `None` for live sources, pipes and files without an index.
     pub duration: Option<MediaTime>,
     /// Smallest presentation time of any stream.
     pub start_time: MediaTime,
@@ -123,10 +123,11 @@ pub struct ParseProbeError(#[from] serde_json::Error);
 impl SourceProbe {
     /// Reads the output of `ffprobe -show_format -show_streams -of json`.
     pub fn from_ffprobe(json: &str) -> Result<Self, ParseProbeError> {
-        let raw: Raw = serde_json::from_str(json)?;
+        let mut raw: Raw = serde_json::from_str(json)?;
+        raw.count_from_start();
         let mut probe = SourceProbe {
             format: raw.format.format_name,
-            duration: positive(seconds(raw.format.duration.as_deref())),
+            duration: raw.format.length.filter(|d| d.is_positive()),
             start_time: seconds(raw.format.start_time.as_deref()).unwrap_or_default(),
             size_bytes: raw.format.size.and_then(|s| s.parse().ok()),
             video: Vec::new(),
@@ -199,6 +200,44 @@ struct Raw {
     format: RawFormat,
 }
 
+impl Raw {
+    /// Reads the lengths. Some containers write the time of the end where others write the time
+    /// from the first picture to the end; all are made the latter.
+    fn count_from_start(&mut self) {
+        self.format.length = seconds(self.format.duration.as_deref());
+        for stream in &mut self.streams {
+            stream.length = stream.stream_duration();
+        }
+        if !self.lengths_are_ends() {
+            return;
+        }
+        let rest = |length: MediaTime, start: Option<&str>| {
+            length - seconds(start).unwrap_or_default().max(MediaTime::ZERO)
+        };
+        let format = &mut self.format;
+        format.length = format.length.map(|l| rest(l, format.start_time.as_deref()));
+        for stream in &mut self.streams {
+            stream.length = stream.length.map(|l| rest(l, stream.start_time.as_deref()));
+        }
+    }
+
+    /// In Matroska it depends on the muxer: libmatroska's write the span, others the end.
+    fn lengths_are_ends(&self) -> bool {
+        let is = |name| self.format.format_name.split(',').any(|f| f == name);
+        if !is("matroska") {
+            return is("asf") || is("mp3") || is("nut");
+        }
+        let by_mkvmerge = |s: &RawStream| {
+            s.tag("_STATISTICS_WRITING_APP")
+                .is_some_and(|app| app.starts_with("mkvmerge"))
+        };
+        let app = tag(&self.format.tags, "encoder").unwrap_or_default();
+        let span = app.contains("libmatroska") || self.streams.iter().any(by_mkvmerge);
+        let start = seconds(self.format.start_time.as_deref()).unwrap_or_default();
+        !span && self.format.length.is_some_and(|end| end > start)
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawFormat {
@@ -206,6 +245,10 @@ struct RawFormat {
     duration: Option<String>,
     start_time: Option<String>,
     size: Option<String>,
+    tags: std::collections::BTreeMap<String, String>,
+    /// From the first presentation time to the end.
+    #[serde(skip)]
+    length: Option<MediaTime>,
 }
 
 #[derive(Deserialize, Default)]
@@ -236,6 +279,9 @@ struct RawStream {
     disposition: RawDisposition,
     tags: std::collections::BTreeMap<String, String>,
     side_data_list: Vec<RawSideData>,
+    /// From the first presentation time to the end.
+    #[serde(skip)]
+    length: Option<MediaTime>,
 }
 
 #[derive(Deserialize, Default)]
@@ -254,11 +300,8 @@ struct RawSideData {
 }
 
 impl RawStream {
-    fn tag(&self, name: &str) -> Option<String> {
-        let found = self.tags.iter().find(|(k, _)| k.eq_ignore_ascii_case(name));
-        found
-            .map(|(_, v)| v.clone())
-            .filter(|v| !v.is_empty() && v != "und")
+    fn tag(&self, name: &str) -> Option<&str> {
+        tag(&self.tags, name)
     }
 
     /// Matroska keeps a stream's length in a tag, `HH:MM:SS.nnnnnnnnn`.
@@ -302,8 +345,8 @@ impl RawStream {
             base_rate: self.r_frame_rate.parse().ok(),
             average_rate: self.avg_frame_rate.parse().ok(),
             start_time: seconds(self.start_time.as_deref()),
-            duration: self.stream_duration(),
-            bit_rate: self.bit_rate.as_deref().and_then(|b| b.parse().ok()),
+            duration: positive(self.length),
+            bit_rate: bit_rate(self.bit_rate.as_deref()),
             has_b_frames: self.has_b_frames > 0,
             bit_depth: bit_depth(&self.pix_fmt),
             coded,
@@ -333,11 +376,11 @@ impl RawStream {
             sample_rate: rate,
             channels,
             start_time: seconds(self.start_time.as_deref()),
-            duration: self.stream_duration(),
+            duration: positive(self.length),
             time_base: tb.map_or((1, rate), |t| (t.num(), t.den())),
-            bit_rate: self.bit_rate.as_deref().and_then(|b| b.parse().ok()),
-            language: self.tag("language"),
-            title: self.tag("title"),
+            bit_rate: bit_rate(self.bit_rate.as_deref()),
+            language: self.tag("language").map(str::to_owned),
+            title: self.tag("title").map(str::to_owned),
             default: self.disposition.default != 0,
             codec: self.codec_name,
             profile: self.profile,
@@ -347,8 +390,8 @@ impl RawStream {
     fn into_subtitle(self) -> SubtitleStream {
         SubtitleStream {
             index: self.index,
-            language: self.tag("language"),
-            title: self.tag("title"),
+            language: self.tag("language").map(str::to_owned),
+            title: self.tag("title").map(str::to_owned),
             default: self.disposition.default != 0,
             forced: self.disposition.forced != 0,
             codec: self.codec_name,
@@ -356,9 +399,22 @@ impl RawStream {
     }
 }
 
+fn tag<'a>(tags: &'a std::collections::BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    let found = tags.iter().find(|(k, _)| k.eq_ignore_ascii_case(name));
+    found
+        .map(|(_, v)| v.as_str())
+        .filter(|v| !v.is_empty() && *v != "und")
+}
+
 fn seconds(text: Option<&str>) -> Option<MediaTime> {
     let v: f64 = text?.parse().ok()?;
     v.is_finite().then(|| MediaTime::from_secs_f64(v))
+}
+
+/// Bits per second; `None` for what only a broken header could hold.
+fn bit_rate(text: Option<&str>) -> Option<u64> {
+    let rate: u64 = text?.parse().ok()?;
+    (1..=10_000_000_000).contains(&rate).then_some(rate)
 }
 
 fn positive(t: Option<MediaTime>) -> Option<MediaTime> {
@@ -442,11 +498,45 @@ mod tests {
         assert_eq!(p.audio[0].language, None);
     }
 
+    /// What ffprobe says of three files with the same ten seconds, which begin at 7.3 s.
+    #[test]
+    fn ends_and_spans_are_told_apart() {
+        let answer = |format: &str, tags: &str, length: &str, stream: &str| {
+            let json = format!(
+                r#"{{"streams":[{{"codec_name":"aac","codec_type":"audio","sample_rate":"48000",
+                "channels":2,"start_time":"7.300000","tags":{{{stream}}}}}],
+                "format":{{"format_name":"{format}","duration":"{length}","start_time":"7.300000",
+                "tags":{{{tags}}}}}}}"#
+            );
+            let probe = SourceProbe::from_ffprobe(&json).unwrap();
+            (probe.duration, probe.audio[0].duration)
+        };
+        let ten = Some(MediaTime::from_micros(10_000_000));
+        let ends = r#""DURATION":"00:00:17.300000000""#;
+        let lavf = r#""ENCODER":"Lavf59.27.100""#;
+        assert_eq!(answer("matroska,webm", lavf, "17.3", ends), (ten, ten));
+        let spans =
+            r#""DURATION":"00:00:10.000000000","_STATISTICS_WRITING_APP":"mkvmerge v74.0.0""#;
+        assert_eq!(answer("matroska,webm", lavf, "10.0", spans), (ten, ten));
+        let old = r#""encoder":"libebml v0.7.7 + libmatroska v0.8.0""#;
+        assert_eq!(answer("matroska,webm", old, "10.0", ""), (ten, None));
+        assert_eq!(answer("nut", lavf, "17.3", ""), (ten, None));
+        assert_eq!(answer("flv", lavf, "10.0", ""), (ten, None));
+    }
+
     #[test]
     fn an_empty_answer_is_an_empty_probe() {
         let p = SourceProbe::from_ffprobe("{}").unwrap();
         assert!(p.video.is_empty() && p.audio.is_empty() && p.duration.is_none());
         assert!(SourceProbe::from_ffprobe("nonsense").is_err());
+    }
+
+    #[test]
+    fn absurd_bit_rates_are_none() {
+        assert_eq!(bit_rate(Some("128000")), Some(128_000));
+        for absurd in ["0", "-1", "N/A", "9223372036854775807"] {
+            assert_eq!(bit_rate(Some(absurd)), None, "{absurd}");
+        }
     }
 
     #[test]

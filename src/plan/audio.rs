@@ -108,12 +108,7 @@ pub(super) fn plan_audio(
                 && audio.channels <= output.max_audio_channels
                 && output_rate(audio.sample_rate) == audio.sample_rate
         }
-        AudioChoice::Aac => false,
-        other => {
-            return Err(PlanError::AudioCodecNotStreamed {
-                codec: other.name(),
-            });
-        }
+        _ => false,
     };
     if copy {
         return Ok(AudioPlan {

@@ -7,6 +7,8 @@ pub enum PlanError {
     NothingToPlay,
     #[error("start_time {start} s is not before the end of the source at {duration} s")]
     StartBeyondEnd { start: String, duration: String },
+    #[error("start_time needs a source whose length is known")]
+    StartWithoutLength,
     #[error("the source claims to last {hours} hours; at most 48 are served")]
     TooLong { hours: u64 },
     #[error("video codec '{codec}' cannot be copied into HLS; ask for h264, h265, vp9 or av1")]

@@ -3,6 +3,7 @@
 mod audio;
 mod color;
 mod error;
+mod live;
 mod run;
 mod stream;
 mod video;
@@ -10,5 +11,5 @@ mod video;
 pub use audio::{AAC_FRAME_SAMPLES, AudioEncode, AudioPlan};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};
-pub use stream::{COPY_TIMESCALE, Packaging, PlanSettings, StreamPlan, plan_stream};
+pub use stream::{COPY_TIMESCALE, Packaging, PlanSettings, StreamPlan, check_request, plan_stream};
 pub use video::{VideoCodec, VideoEncode, VideoPlan};

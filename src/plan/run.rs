@@ -79,12 +79,26 @@ pub struct AudioRun {
 /// others let its transform and psychoacoustic state settle. A multiple of three, so that every
 /// whole ratio of sample rates starts in phase.
 const AUDIO_LEAD_FRAMES: i64 = 6;
+/// Output frames before the first one that is encoded, for the resampler; a multiple of three too.
+const AUDIO_SETTLING_FRAMES: i64 = 6;
 /// How much of a track's end is read to go on from it.
 const LAST_PART: MediaTime = MediaTime::from_micros(500_000);
 /// For demuxers that search by decoding time, ffmpeg moves the target of a seek back by 3/23 s.
 const SEEK_SLACK: MediaTime = MediaTime::from_micros(131_000);
 
+/// Cuts that one run forces. Linux takes arguments of up to 128 KiB (`MAX_ARG_STRLEN`), and a cut
+/// of a stream of 48 hours is written with 14 characters.
+const MAX_CUTS: u32 = 8000;
+
 impl StreamPlan {
+    /// The segment before which a run that begins in `segment` must end.
+    pub fn longest_run(&self, segment: u32) -> u32 {
+        match self.video.as_ref().and_then(|v| v.encode.as_ref()) {
+            Some(_) => segment.saturating_add(MAX_CUTS),
+            None => u32::MAX,
+        }
+    }
+
     /// Arguments for a run of the video track; `None` without video.
     pub fn video_run(&self, run: VideoRun) -> Option<Invocation> {
         let video = self.video.as_ref()?;
@@ -124,19 +138,14 @@ impl StreamPlan {
         filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
         filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
         filters.extend(encode.after_cut.iter().cloned());
-        let mut output = mapping(video.stream);
+        let mut output = exact_mapping(video.stream);
         output.extend(strings(&["-an", "-fps_mode", "passthrough", "-vf"]));
         output.push(filters.join(","));
         output.extend(self.encoder_options(video, encode));
         let first = self.timeline.segment_of(run.from);
         let last = self.timeline.segment_of(run.until - 1) + 1;
         let cuts = self.timeline.cuts(first..last);
-        if self.timeline.is_open_ended() {
-            output.extend(strings(&[
-                "-force_key_frames",
-                &self.regular_cuts(run.from),
-            ]));
-        } else if !cuts.is_empty() {
+        if !cuts.is_empty() {
             // A quarter of a frame early: the encoder compares in its own, coarser clock.
             let quarter_early = |cut: &i64| {
                 let quarter = rate.time_of(1).as_micros() / 4;
@@ -147,23 +156,15 @@ impl StreamPlan {
         }
         let timescale = video_timescale(video).to_string();
         output.extend(strings(&["-video_track_timescale", &timescale]));
-        output.extend(fragments("frag_every_frame+"));
+        output.extend(video_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
         }
     }
 
-    /// Cuts of an open-ended timeline as an expression over the frame number: a list would have no
-    /// end. Runs over such sources start at the beginning.
-    fn regular_cuts(&self, from: i64) -> String {
-        let t = &self.timeline;
-        let (a, b, c) = (t.start(1) - from, t.start(2) - from, t.start(3) - from);
-        let step = t.units(3).max(1);
-        format!("expr:eq(n,{a})+eq(n,{b})+gte(n,{c})*eq(mod(n-{c},{step}),0)")
-    }
-
-    fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
+    pub(super) fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
         let max = video.max_bitrate.bits_per_second();
         let (max_rate, buffer) = (max.to_string(), (max * 2).to_string());
         let mut out = strings(&["-c:v", encode.encoder]);
@@ -246,7 +247,7 @@ impl StreamPlan {
             Preroll::FromStart => None,
             _ => self.video_seek(start, run.preroll, false),
         };
-        let mut output = mapping(video.stream);
+        let mut output = exact_mapping(video.stream);
         output.extend(strings(&["-an", "-c:v", "copy"]));
         if video.codec == VideoCodec::Hevc {
             output.extend(strings(&["-tag:v", "hvc1"]));
@@ -256,7 +257,8 @@ impl StreamPlan {
             "-video_track_timescale",
             &COPY_TIMESCALE.to_string(),
         ]));
-        output.extend(fragments("frag_every_frame+"));
+        output.extend(video_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
@@ -295,6 +297,12 @@ impl StreamPlan {
             ),
             None => format!("asetpts='PTS-({zero})'"),
         };
+        // The first frames after a seek may be damaged, or dated by what the search guessed: sound
+        // is taken from a little later on, from a sample of the source that every run could have
+        // taken it from.
+        let settled = (first - AUDIO_SETTLING_FRAMES * frame) * i64::from(encode.source_rate)
+            / i64::from(audio.sample_rate);
+        let settle = seek.map(|_| format!("atrim=start_pts={settled}"));
         // Gaps of the source become silence; small deviations are left alone, because stretching
         // would depend on where the run began.
         let mut resample = format!(
@@ -310,20 +318,19 @@ impl StreamPlan {
             Padding::After(_) => "apad".to_owned(),
         };
         let cut = format!("atrim=start_pts={first}:end_pts={last}");
-        let mut output = mapping(audio.stream);
-        output.extend(strings(&[
-            "-vn",
-            "-af",
-            &[clock, resample, pad, cut].join(","),
-        ]));
+        let filters: Vec<String> = [Some(clock), settle, Some(resample), Some(pad), Some(cut)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let mut output = exact_mapping(audio.stream);
+        output.extend(strings(&["-vn", "-af", &filters.join(",")]));
         let channels = audio.channels.to_string();
         let bitrate = audio.bitrate.bits_per_second().to_string();
         output.extend(strings(&[
             "-c:a", "aac", "-ac", &channels, "-b:a", &bitrate,
         ]));
-        output.extend(fragments(""));
-        let at = output.len() - 1;
-        output.splice(at..at, strings(&["-frag_duration", "100000"]));
+        output.extend(audio_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
@@ -334,12 +341,11 @@ impl StreamPlan {
         let frame = i64::from(AAC_FRAME_SAMPLES);
         let start = self.origin + MediaTime::from_ticks(run.from * frame, audio.sample_rate);
         let seek = self.audio_seek(start, run.preroll);
-        let mut output = mapping(audio.stream);
+        let mut output = exact_mapping(audio.stream);
         output.extend(strings(&["-vn", "-c:a", "copy", "-bsf:a", "aac_adtstoasc"]));
         output.extend(self.output_shift());
-        output.extend(fragments(""));
-        let at = output.len() - 1;
-        output.splice(at..at, strings(&["-frag_duration", "100000"]));
+        output.extend(audio_fragments());
+        output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
             output,
@@ -384,7 +390,7 @@ impl StreamPlan {
     fn audio_seek(&self, start: MediaTime, preroll: Preroll) -> Option<MediaTime> {
         let back = match preroll {
             Preroll::Near if self.seeks_badly => 3_000_000,
-            Preroll::Near => 200_000,
+            Preroll::Near => 500_000,
             Preroll::Far => 12_000_000,
             Preroll::VeryFar => 60_000_000,
             Preroll::FromStart => return None,
@@ -428,8 +434,16 @@ fn input_seek(seek: Option<MediaTime>) -> Vec<String> {
     }
 }
 
-fn mapping(stream: u32) -> Vec<String> {
-    let mut out = strings(&["-copyts", "-avoid_negative_ts", "disabled"]);
+/// One stream of the source, with the source's own clock.
+fn exact_mapping(stream: u32) -> Vec<String> {
+    let mut out = strings(&["-copyts"]);
+    out.extend(mapping(stream));
+    out
+}
+
+/// One stream of the source and nothing else.
+pub(super) fn mapping(stream: u32) -> Vec<String> {
+    let mut out = strings(&["-avoid_negative_ts", "disabled"]);
     out.extend(strings(&[
         "-map",
         &format!("0:{stream}"),
@@ -440,19 +454,58 @@ fn mapping(stream: u32) -> Vec<String> {
     out
 }
 
-fn fragments(when: &str) -> Vec<String> {
-    let flags = format!("{when}empty_moov+default_base_moof+skip_trailer+frag_discont");
-    strings(&[
-        "-f",
-        "mp4",
-        "-use_editlist",
-        "0",
-        "-movflags",
-        &flags,
-        "pipe:1",
-    ])
+/// A picture is passed on as soon as the next one is encoded.
+pub(super) fn video_fragments() -> Vec<String> {
+    fragments("frag_every_frame+")
 }
 
-fn strings(items: &[&str]) -> Vec<String> {
+/// Sound in tenths of a second: single frames would cost more in headers than they save in time.
+pub(super) fn audio_fragments() -> Vec<String> {
+    let mut out = strings(&["-frag_duration", "100000"]);
+    out.extend(fragments(""));
+    out
+}
+
+fn fragments(when: &str) -> Vec<String> {
+    let flags = format!("{when}empty_moov+default_base_moof+skip_trailer+frag_discont");
+    strings(&["-f", "mp4", "-use_editlist", "0", "-movflags", &flags])
+}
+
+pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|s| (*s).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::StreamRequest;
+    use crate::plan::stream::tests::{machine, probe};
+    use crate::plan::{PlanSettings, plan_stream};
+
+    #[test]
+    fn runs_over_the_longest_stream_fit_into_a_command_line() {
+        let mut source = probe();
+        let two_days = MediaTime::from_secs_f64(48.0 * 3600.0);
+        source.duration = Some(two_days);
+        source.video[0].duration = Some(two_days);
+        source.audio.clear();
+        let settings = PlanSettings {
+            segment_seconds: 1.0,
+            ..Default::default()
+        };
+        let request = StreamRequest::default();
+        let plan = plan_stream(&source, None, &request, &machine(), &settings).unwrap();
+        let segments = plan.timeline.len();
+        let first = segments - 10_000;
+        let until = plan.longest_run(first).min(segments);
+        assert!(until < segments, "the list would be too long");
+        let run = plan.video_run(VideoRun {
+            from: plan.timeline.start(first),
+            until: plan.timeline.start(until),
+            preroll: Preroll::Near,
+            padding: Padding::Short,
+        });
+        let longest = run.unwrap().output.iter().map(String::len).max();
+        assert!(longest.unwrap() > 64 * 1024 && longest.unwrap() < 128 * 1024);
+    }
 }

@@ -6,7 +6,7 @@ use crate::base::{Bitrate, MediaTime};
 use crate::hardware::Hardware;
 use crate::hls::{Grid, SegmentTimeline};
 use crate::media::{
-    AudioStream, HwAccel, MaxResolution, Mode, SourceProbe, StreamRequest, VideoStream,
+    AudioChoice, AudioStream, HwAccel, MaxResolution, Mode, SourceProbe, StreamRequest, VideoStream,
 };
 
 use super::audio::{AAC_FRAME_SAMPLES, AudioPlan, plan_audio};
@@ -103,6 +103,33 @@ impl StreamPlan {
     }
 }
 
+/// Refuses what cannot be done whatever the source is, so that a client hears it at once.
+pub fn check_request(request: &StreamRequest, hardware: &Hardware) -> Result<(), PlanError> {
+    if request.mode != Mode::Stream {
+        return Err(PlanError::ModeNotAvailable {
+            mode: request.mode.name(),
+        });
+    }
+    let output = &request.output;
+    if !matches!(output.hw_accel, HwAccel::Auto | HwAccel::Software) {
+        return Err(PlanError::NoSuchHardware {
+            name: output.hw_accel.name(),
+        });
+    }
+    if let Some((encoder, wanted)) =
+        VideoCodec::asked(output.video).map(VideoCodec::software_encoder)
+        && !hardware.has_encoder(encoder)
+    {
+        return Err(PlanError::NoEncoder { encoder, wanted });
+    }
+    match output.audio {
+        AudioChoice::Aac | AudioChoice::Auto | AudioChoice::Copy => Ok(()),
+        other => Err(PlanError::AudioCodecNotStreamed {
+            codec: other.name(),
+        }),
+    }
+}
+
 /// Plans a stream.
 ///
 /// `keyframes` are the key frames of the main video stream in presentation time, if the container
@@ -114,23 +141,14 @@ pub fn plan_stream(
     hardware: &Hardware,
     settings: &PlanSettings,
 ) -> Result<StreamPlan, PlanError> {
-    if request.mode != Mode::Stream {
-        return Err(PlanError::ModeNotAvailable {
-            mode: request.mode.name(),
-        });
-    }
-    if !matches!(request.output.hw_accel, HwAccel::Auto | HwAccel::Software) {
-        return Err(PlanError::NoSuchHardware {
-            name: request.output.hw_accel.name(),
-        });
-    }
+    check_request(request, hardware)?;
     let video = probe.main_video();
     let audio = probe.main_audio();
     if video.is_none() && audio.is_none() {
         return Err(PlanError::NothingToPlay);
     }
     let keyframes = keyframes.unwrap_or_default();
-    let copyable = keyframes.len() > 1 || keyframes.len() == 1 && probe.duration.is_some();
+    let copyable = copyable(probe, video, keyframes);
     let video_plan = match video {
         Some(v) => Some(plan_video(v, copyable, request, hardware, settings)?),
         None => None,
@@ -184,6 +202,29 @@ pub fn plan_stream(
         source_start: probe.start_time,
         seeks_badly: !has_good_index(&probe.format),
     })
+}
+
+/// Longest distance of key frames with which a stream is copied: a segment is held in memory while
+/// it is made, and a player waits for all of it.
+const MAX_COPY_GAP: MediaTime = MediaTime::from_micros(60_000_000);
+
+/// Whether segments can be cut from the video as it is; else why not.
+fn copyable(
+    probe: &SourceProbe,
+    video: Option<&VideoStream>,
+    keyframes: &[MediaTime],
+) -> Result<(), &'static str> {
+    let Some(last) = keyframes.last() else {
+        return Err("the source has no index of key frames");
+    };
+    let container = probe.duration.map(|d| probe.start_time + d);
+    let end = video.and_then(VideoStream::end_time).or(container);
+    let end = end.ok_or("the length of the source is not known")?;
+    let mut gaps = keyframes.windows(2).map(|pair| pair[1] - pair[0]);
+    if end - *last > MAX_COPY_GAP || gaps.any(|gap| gap > MAX_COPY_GAP) {
+        return Err("its key frames are more than a minute apart");
+    }
+    Ok(())
 }
 
 /// A difference between the ends of the played streams that is no accident of rounding.
@@ -252,6 +293,7 @@ struct Layout<'a> {
 impl Layout<'_> {
     fn check(&self, start: MediaTime) -> Result<(), PlanError> {
         match self.end {
+            None if start.is_positive() => Err(PlanError::StartWithoutLength),
             Some(end) if start >= end && start.is_positive() => Err(PlanError::StartBeyondEnd {
                 start: format!("{:.3}", self.start.as_secs_f64()),
                 duration: format!("{:.3}", end.as_secs_f64()),
@@ -456,6 +498,38 @@ pub(super) mod tests {
             plan(&odd, &request),
             Err(PlanError::CannotCopyVideo { .. })
         ));
+    }
+
+    #[test]
+    fn pictures_without_key_frames_for_minutes_are_not_copied() {
+        let mut request = StreamRequest::default();
+        request.output.video = VideoChoice::Auto;
+        let mut source = probe();
+        let two_hours = MediaTime::from_secs_f64(7200.0);
+        source.duration = Some(two_hours);
+        source.video[0].duration = Some(two_hours);
+        let plan = |keys: &[MediaTime], request: &StreamRequest| {
+            let settings = PlanSettings::default();
+            plan_stream(&source, Some(keys), request, &machine(), &settings)
+        };
+        let only = [MediaTime::ZERO];
+        assert!(
+            plan(&only, &request)
+                .unwrap()
+                .video
+                .unwrap()
+                .encode
+                .is_some()
+        );
+        request.output.video = VideoChoice::Copy;
+        assert!(matches!(
+            plan(&only, &request),
+            Err(PlanError::CopyNeedsIndex { .. })
+        ));
+        let minutely: Vec<_> = (0..120)
+            .map(|i| MediaTime::from_micros(i * 60_000_000))
+            .collect();
+        assert!(plan(&minutely, &request).is_ok());
     }
 
     #[test]

@@ -31,7 +31,18 @@ impl VideoCodec {
         }
     }
 
-    fn software_encoder(self) -> (&'static str, &'static str) {
+    /// The codec that a request names to be encoded to.
+    pub(super) fn asked(choice: VideoChoice) -> Option<Self> {
+        match choice {
+            VideoChoice::H264 => Some(VideoCodec::H264),
+            VideoChoice::H265 => Some(VideoCodec::Hevc),
+            VideoChoice::Vp9 => Some(VideoCodec::Vp9),
+            VideoChoice::Av1 => Some(VideoCodec::Av1),
+            VideoChoice::Copy | VideoChoice::Auto => None,
+        }
+    }
+
+    pub(super) fn software_encoder(self) -> (&'static str, &'static str) {
         match self {
             VideoCodec::H264 => ("libx264", "h264"),
             VideoCodec::Hevc => ("libx265", "h265"),
@@ -98,7 +109,8 @@ pub(super) fn output_rate(video: &VideoStream) -> FrameRate {
         (Some(b), None) if b.as_f64() <= 120.0 => Some(b),
         _ => None,
     };
-    let mut rate = rate.unwrap_or(RATE_25);
+    // With parts of any size, doubling would overflow and never reach its goal.
+    let mut rate = bounded(rate.unwrap_or(RATE_25));
     while rate.as_f64() > MAX_FPS {
         rate = FrameRate::new(rate.num(), rate.den().saturating_mul(2)).unwrap_or(RATE_25);
     }
@@ -133,6 +145,18 @@ fn simplified(rate: FrameRate) -> FrameRate {
             return FrameRate::new(n, d).unwrap_or(rate);
         }
     }
+    thousandths(rate)
+}
+
+/// A rate whose parts leave room for calculating with them.
+fn bounded(rate: FrameRate) -> FrameRate {
+    if rate.num() < 1 << 24 && rate.den() < 1 << 24 {
+        return rate;
+    }
+    thousandths(rate)
+}
+
+fn thousandths(rate: FrameRate) -> FrameRate {
     FrameRate::new((rate.as_f64() * 1000.0).round() as u32, 1000).unwrap_or(rate)
 }
 
@@ -176,11 +200,11 @@ fn auto_bitrate(size: Resolution) -> Bitrate {
     }
 }
 
-/// Decides about `video`. `copyable` says whether key frames are known, so that segments of the
-/// stream as it is can be cut.
+/// Decides about `video`. `copyable` says whether segments of the stream as it is can be cut, and
+/// why not.
 pub(super) fn plan_video(
     video: &VideoStream,
-    copyable: bool,
+    copyable: Result<(), &'static str>,
     request: &StreamRequest,
     hardware: &Hardware,
     settings: &PlanSettings,
@@ -194,20 +218,13 @@ pub(super) fn plan_video(
             let codec = known.ok_or_else(|| PlanError::CannotCopyVideo {
                 codec: video.codec.clone(),
             })?;
-            if !copyable {
-                return Err(PlanError::CopyNeedsIndex {
-                    reason: "the source has no index of key frames",
-                });
-            }
+            copyable.map_err(|reason| PlanError::CopyNeedsIndex { reason })?;
             return Ok(copy(video, codec, settings));
         }
-        VideoChoice::Auto if copyable && fits_any_player(video) && size == display => {
+        VideoChoice::Auto if copyable.is_ok() && fits_any_player(video) && size == display => {
             return Ok(copy(video, VideoCodec::H264, settings));
         }
-        VideoChoice::Auto | VideoChoice::H264 => VideoCodec::H264,
-        VideoChoice::H265 => VideoCodec::Hevc,
-        VideoChoice::Vp9 => VideoCodec::Vp9,
-        VideoChoice::Av1 => VideoCodec::Av1,
+        other => VideoCodec::asked(other).unwrap_or(VideoCodec::H264),
     };
     let (encoder, name) = wanted.software_encoder();
     if !hardware.has_encoder(encoder) {
@@ -306,6 +323,9 @@ mod tests {
             ("2997/100", "2997/100", "2997/100"),
             ("500000/20833", "500000/20833", "24000/1000"),
             ("1/2", "1/2", "8/1"),
+            ("0/0", "107374183/2147483647", "32/5"),
+            ("0/0", "4294967295/4294968", "125/4"),
+            ("240000/1001", "240000/1001", "60000/1001"),
         ] {
             let expected: FrameRate = expected.parse().unwrap();
             assert_eq!(

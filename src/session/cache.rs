@@ -80,6 +80,8 @@ pub struct SegmentCache {
 }
 
 const LOCK_NAME: &str = "lock";
+/// How the folders of gateways begin.
+const PREFIX: &str = "segments-";
 
 impl SegmentCache {
     /// Takes possession of a new folder below `parent`, whose left-overs are deleted. Blocks on the
@@ -91,10 +93,16 @@ impl SegmentCache {
         };
         std::fs::create_dir_all(parent).map_err(fail)?;
         remove_left_overs(parent).map_err(fail)?;
-        let folder = parent.join(format!("segments-{}", Uuid::now_v7()));
-        std::fs::create_dir(&folder).map_err(fail)?;
-        let lock = std::fs::File::create(folder.join(LOCK_NAME)).map_err(fail)?;
+        let id = Uuid::now_v7();
+        // It gets its name when it is locked: another gateway may be looking for left-overs.
+        let (unnamed, folder) = (
+            parent.join(format!("new-{id}")),
+            parent.join(format!("{PREFIX}{id}")),
+        );
+        std::fs::create_dir(&unnamed).map_err(fail)?;
+        let lock = std::fs::File::create(unnamed.join(LOCK_NAME)).map_err(fail)?;
         lock.lock().map_err(fail)?;
+        std::fs::rename(unnamed, &folder).map_err(fail)?;
         Ok(Arc::new(SegmentCache {
             folder,
             limit_bytes,
@@ -129,14 +137,14 @@ impl SegmentCache {
         &self.folder
     }
 
-    /// Stores a segment, making room first. On an error nothing is stored; nor for a stream that
-    /// is closed, which is no error.
+    /// Stores a segment, making room first. On an error nothing is stored. `false` when it is not
+    /// there any more: its stream was closed, or it had to go for others.
     pub(super) async fn put(
         &self,
         key: SegmentKey,
         owner: &Arc<Track>,
         data: Vec<u8>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let bytes = data.len() as u64;
         if bytes > self.limit_bytes {
             return Err(io::Error::new(
@@ -145,13 +153,13 @@ impl SegmentCache {
             ));
         }
         let Some(evicted) = self.reserve(key, owner, bytes) else {
-            return Ok(());
+            return Ok(false);
         };
         self.delete(evicted).await;
         let path = self.path(&key);
         let written = tokio::task::spawn_blocking(move || std::fs::write(path, data)).await;
         let result = written.unwrap_or_else(|e| Err(io::Error::other(e)));
-        // The stream may have been deleted meanwhile, and its segments with it.
+        // The stream may have been deleted meanwhile, or room was made for others.
         let wanted = self.lock().entries.contains_key(&key);
         if result.is_err() || !wanted {
             self.lock().remove(&key);
@@ -159,7 +167,7 @@ impl SegmentCache {
             // A part may have been written; that it cannot be deleted either is of no further use.
             let _ = tokio::fs::remove_file(path).await;
         }
-        result
+        result.map(|()| wanted)
     }
 
     /// Notes a segment and gives those that must go for it; `None` when its stream is closed.
@@ -246,26 +254,71 @@ impl SegmentCache {
 
 impl Drop for SegmentCache {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            tracing::warn!(%error, "cannot delete the segment cache");
-        }
+        remove_folder(&self.folder);
     }
 }
 
+/// Deletes the folders of gateways that are gone. One that cannot be deleted stays.
 fn remove_left_overs(parent: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(parent)? {
-        let entry = entry?;
-        let ours = entry.file_name().to_string_lossy().starts_with("segments-");
-        if !ours || !entry.file_type()?.is_dir() {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(PREFIX) || !folder.is_dir() {
             continue;
         }
-        let free = match std::fs::File::open(entry.path().join(LOCK_NAME)) {
-            Ok(lock) => lock.try_lock().is_ok(),
-            Err(_) => true,
-        };
-        if free {
-            std::fs::remove_dir_all(entry.path())?;
+        // Held while its folder is deleted, so that nobody else does the same.
+        let lock = std::fs::File::open(folder.join(LOCK_NAME));
+        if let Ok(lock) = &lock
+            && lock.try_lock().is_err()
+        {
+            continue;
         }
+        remove_folder(&folder);
     }
     Ok(())
+}
+
+/// Somebody else may be deleting it too.
+fn remove_folder(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder)
+        && folder.exists()
+    {
+        tracing::warn!(%error, "cannot delete a segment cache");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway that starts while another one starts or ends in the same folder harms neither.
+    #[test]
+    fn gateways_that_come_and_go_leave_each_other_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let come_and_go = || {
+            for _ in 0..50 {
+                let cache = SegmentCache::open(parent.path(), 1 << 20).unwrap();
+                std::fs::write(cache.folder().join("segment"), "x").unwrap();
+                std::thread::yield_now();
+                assert!(cache.folder().join("segment").exists());
+            }
+        };
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(come_and_go);
+            }
+        });
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_gateway_left_is_deleted() {
+        let parent = tempfile::tempdir().unwrap();
+        let left = parent.path().join("segments-1");
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join(LOCK_NAME), "").unwrap();
+        std::fs::create_dir(parent.path().join("others")).unwrap();
+        let _cache = SegmentCache::open(parent.path(), 1 << 20).unwrap();
+        assert!(!left.exists() && parent.path().join("others").exists());
+    }
 }

@@ -14,6 +14,9 @@ pub enum SessionError {
     NoSuchFile,
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// What the gate saw when ffprobe could not read the source.
+    #[error("{0}")]
+    Gate(String),
     #[error(transparent)]
     Probe(#[from] ProbeError),
     #[error(transparent)]

@@ -1,13 +1,14 @@
 //! A head: one encoder run after the other until its segments are made or it is stopped.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ffmpeg::{Process, encoder_command};
+use crate::ffmpeg::{ExitReport, Process, encoder_command};
 use crate::hls::HeadId;
 use crate::package::{Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter};
 use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun};
@@ -25,8 +26,9 @@ pub(super) struct Order {
 
 /// Why a run ended.
 enum Outcome {
-    /// All segments up to the order's end are made, or another head's begin.
+    /// All segments up to the run's end are made.
     Done,
+    /// The order was withdrawn, another head's segments begin, or its encoder is left to others.
     Stopped,
     /// Its first sample was after the wanted one.
     TooLate,
@@ -62,12 +64,16 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
         .run_until_cancelled(track.permits.acquire())
         .await?;
     let encoders = &track.core.context.encoders;
-    let _shared = order.cancel.run_until_cancelled(encoders.acquire()).await?;
+    let _shared = order
+        .cancel
+        .run_until_cancelled(encoders.acquire())
+        .await??;
     loop {
         let mut run = Run::new(track, order, *at);
         let outcome = run.execute().await;
         *at = run.splitter.position().0;
         match outcome {
+            Outcome::Done if *at < order.until => {}
             Outcome::Done | Outcome::Stopped => return None,
             Outcome::TooLate => {
                 let learned = track.learned();
@@ -115,6 +121,8 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
 struct Run<'a> {
     track: &'a Arc<Track>,
     order: &'a Order,
+    /// The segment before which it ends; at most the order's.
+    until: u32,
     reader: Fmp4Reader,
     splitter: Splitter,
     preroll: Preroll,
@@ -128,6 +136,8 @@ struct Run<'a> {
     first_sample: Option<Instant>,
     paused: Duration,
     segment_began: Instant,
+    /// Frames and time of the encoder's last words, unless it was paused since.
+    last_report: Option<(u64, Instant)>,
 }
 
 impl<'a> Run<'a> {
@@ -139,6 +149,7 @@ impl<'a> Run<'a> {
             splitter: Splitter::new(track.cuts.clone(), segment, done),
             track,
             order,
+            until: order.until.min(track.core.plan.longest_run(segment)),
             reader: Fmp4Reader::new(),
             preroll: learned.preroll,
             padding: learned.source_end.map_or(Padding::Short, Padding::After),
@@ -148,6 +159,7 @@ impl<'a> Run<'a> {
             first_sample: None,
             paused: Duration::ZERO,
             segment_began: now,
+            last_report: None,
         }
     }
 
@@ -157,8 +169,8 @@ impl<'a> Run<'a> {
         let cuts = &self.track.cuts;
         let timeline = cuts.timeline();
         match cuts.unit(segment, done) {
-            Some(from) => (from, cuts.unit(self.order.until, 0).unwrap_or(from)),
-            None => (timeline.start(segment), timeline.start(self.order.until)),
+            Some(from) => (from, cuts.unit(self.until, 0).unwrap_or(from)),
+            None => (timeline.start(segment), timeline.start(self.until)),
         }
     }
 
@@ -200,16 +212,14 @@ impl<'a> Run<'a> {
         };
         tracing::debug!(
             stream.id = %core.id, track = self.track.kind.name(), ffmpeg.pid = process.pid(),
-            segment = self.splitter.position().0, until = self.order.until, preroll = ?self.preroll,
+            segment = self.splitter.position().0, until = self.until, preroll = ?self.preroll,
             "encoder started"
         );
+        core.context.encoder_starts.fetch_add(1, Ordering::Relaxed);
         self.started = Instant::now();
         self.segment_began = self.started;
         let early = self.read(&mut process).await;
-        if early.is_some() {
-            process.stop();
-        }
-        let exit = process.wait().await;
+        let exit = self.end(&mut process, early.is_none()).await;
         let (code, signal) = (exit.code, exit.signal);
         tracing::debug!(
             stream.id = %core.id, ffmpeg.pid = process.pid(), code, signal,
@@ -223,7 +233,8 @@ impl<'a> Run<'a> {
         {
             return Outcome::Failed(reason);
         }
-        if !exit.success() {
+        // An error after everything was made is of no interest.
+        if !exit.success() && self.splitter.position().0 < self.until {
             let url = input.url.to_string_lossy();
             let reason = exit.log.reason(&[&url, url.trim_start_matches("file:")]);
             return Outcome::Failed(reason.unwrap_or_else(|| match signal {
@@ -232,6 +243,20 @@ impl<'a> Run<'a> {
             }));
         }
         self.judge_end()
+    }
+
+    /// Waits for the encoder's end; one that has closed its output `by_itself` may take as long as
+    /// it may between two outputs.
+    async fn end(&self, process: &mut Process, by_itself: bool) -> ExitReport {
+        if by_itself {
+            let stall = self.track.core.context.settings.stall_timeout;
+            let ended = tokio::time::timeout(stall, process.wait());
+            if let Some(Ok(exit)) = self.order.cancel.run_until_cancelled(ended).await {
+                return exit;
+            }
+        }
+        process.stop();
+        process.wait().await
     }
 
     /// The encoder has ended by itself without an error: is everything there?
@@ -249,7 +274,7 @@ impl<'a> Run<'a> {
             }
         }
         let (segment, done) = self.splitter.position();
-        if segment >= self.order.until {
+        if segment >= self.until {
             return Outcome::Done;
         }
         let Some(unit) = self.track.cuts.unit(segment, done) else {
@@ -271,29 +296,48 @@ impl<'a> Run<'a> {
 
     /// Reads the encoder's output to its end; `Some` when the run must be ended from here.
     async fn read(&mut self, process: &mut Process) -> Option<Outcome> {
-        let stall = self.track.core.context.settings.stall_timeout;
+        let track = self.track;
+        let stall = track.core.context.settings.stall_timeout;
         let mut buffer = vec![0; READ_BYTES];
+        let mut heard = Instant::now();
         loop {
-            if self.track.should_pause(self.order.head) && !self.pause().await {
-                return Some(Outcome::Stopped);
+            let changed = track.core.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the state is looked at, so no change is missed.
+            changed.as_mut().enable();
+            if self.holds_back() {
+                if !self.pause(process).await {
+                    return Some(Outcome::Stopped);
+                }
+                heard = Instant::now();
+                continue;
             }
-            let read = tokio::time::timeout(stall, process.stdout.read(&mut buffer));
-            let n = match self.order.cancel.run_until_cancelled(read).await {
-                None => return Some(Outcome::Stopped),
-                Some(Err(_)) => {
+            let n = tokio::select! {
+                () = self.order.cancel.cancelled() => return Some(Outcome::Stopped),
+                // It may have to hold back before it says anything more.
+                () = changed => continue,
+                () = tokio::time::sleep_until(heard + stall) => {
                     let seconds = stall.as_secs();
                     return Some(Outcome::Failed(format!("no output for {seconds} s")));
                 }
-                Some(Ok(Err(error))) => return Some(Outcome::Failed(error.to_string())),
-                Some(Ok(Ok(0))) => return None,
-                Some(Ok(Ok(n))) => n,
+                read = process.stdout.read(&mut buffer) => match read {
+                    Ok(0) => return None,
+                    Ok(n) => n,
+                    Err(error) => return Some(Outcome::Failed(error.to_string())),
+                },
             };
+            heard = Instant::now();
             self.received += n as u64;
+            self.note_speed(process);
             let events = match self.reader.push(&buffer[..n]) {
                 Ok(events) => events,
                 Err(error) => return Some(Outcome::Failed(error.to_string())),
             };
             for event in events {
+                // One read may hold many segments of a small picture.
+                if self.holds_back() && !self.pause(process).await {
+                    return Some(Outcome::Stopped);
+                }
                 if let Err(outcome) = self.event(event) {
                     return Some(outcome);
                 }
@@ -301,31 +345,48 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Leaves the pipe alone until the player has come nearer; a full pipe stops the encoder.
-    /// `false` when the head was stopped meanwhile.
-    async fn pause(&mut self) -> bool {
+    fn holds_back(&self) -> bool {
+        let head = self.order.head;
+        self.track.should_pause(head) || self.track.yields_to_pictures(head)
+    }
+
+    /// Suspends the encoder until its player has come nearer. `false` when the head was stopped
+    /// meanwhile, or when another stream waits for an encoder: this one's can be started again when
+    /// its player has caught up.
+    async fn pause(&mut self, process: &Process) -> bool {
         let began = Instant::now();
         self.track.count_paused(true);
-        let goes_on = loop {
-            let changed = self.track.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if !self.track.should_pause(self.order.head) {
-                break !self.order.cancel.is_cancelled();
-            }
-            if self
-                .order
-                .cancel
-                .run_until_cancelled(changed)
-                .await
-                .is_none()
-            {
-                break false;
-            }
-        };
+        process.suspend();
+        let goes_on = self.wait_to_go_on().await;
+        process.resume();
         self.track.count_paused(false);
         self.paused += began.elapsed();
+        self.last_report = None;
         goes_on
+    }
+
+    async fn wait_to_go_on(&self) -> bool {
+        let core = &self.track.core;
+        loop {
+            let changed = core.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let far_ahead = self.track.should_pause(self.order.head);
+            if !far_ahead && !self.track.yields_to_pictures(self.order.head) {
+                return !self.order.cancel.is_cancelled();
+            }
+            tokio::select! {
+                () = changed => {}
+                () = core.context.encoders.wanted(), if far_ahead => {
+                    tracing::debug!(
+                        stream.id = %core.id, track = self.track.kind.name(),
+                        "a paused encoder makes room"
+                    );
+                    return false;
+                }
+                () = self.order.cancel.cancelled() => return false,
+            }
+        }
     }
 
     fn event(&mut self, event: Fmp4Event) -> Result<(), Outcome> {
@@ -361,8 +422,15 @@ impl<'a> Run<'a> {
                 self.track.append(self.order.head, segment, sample)
             }
             SplitEvent::Complete { segment } => {
-                self.measure(segment);
-                self.track.finished(self.order.head, segment)
+                if self.track.kind == TrackKind::Audio {
+                    self.measure(segment);
+                }
+                let goes_on = self.track.finished(self.order.head, segment);
+                if goes_on && segment + 1 >= self.until {
+                    // A copy would run on to the end of the source.
+                    return Err(Outcome::Done);
+                }
+                goes_on
             }
         };
         if goes_on {
@@ -372,6 +440,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Takes the speed of a video encoder from its own statistics, twice a second.
+    fn note_speed(&mut self, process: &mut Process) {
+        if self.track.kind != TrackKind::Video || !process.progress.has_changed().unwrap_or(false) {
+            return;
+        }
+        let frame = process.progress.borrow_and_update().frame;
+        let now = Instant::now();
+        let rate = self.track.core.plan.video.as_ref().map(|v| v.rate.as_f64());
+        if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
+            let seconds = (now - at).as_secs_f64().max(0.05);
+            let frames = frame.saturating_sub(before) as f64;
+            self.track.observe_speed(frames / rate / seconds);
+        }
+        self.last_report = Some((frame, now));
+    }
+
+    /// The speed of an audio encoder, which counts no frames, by the segments it finishes.
     fn measure(&mut self, segment: u32) {
         let now = Instant::now();
         let working = (now - self.segment_began)

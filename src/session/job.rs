@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::base::{JobId, MediaTime};
+use crate::hls::SegmentTimeline;
 use crate::media::StreamRequest;
 
 use super::error::SessionError;
 use super::stream::Stream;
+use super::track::TrackView;
 
 /// How far a job is.
 #[derive(Clone)]
@@ -41,7 +44,7 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobStatus {
     pub name: &'static str,
-    /// 0.0..=100.0; never falls.
+    /// 0.0..=100.0; never falls. 0 as long as the end of the source is not known.
     pub progress: f64,
     /// Media time up to which the stream is made without a gap, seconds.
     pub current_time: f64,
@@ -49,14 +52,27 @@ pub struct JobStatus {
     pub speed: f64,
     pub eta_seconds: Option<u64>,
     pub error: Option<String>,
-    /// What happens now: probing, starting, encoding, paused, idle, ready.
+    /// What happens now: probing, starting, encoding, paused, idle, ready; live while segments are
+    /// added to a stream whose end is not known.
     pub activity: &'static str,
-    pub segments_total: Option<u32>,
-    pub segments_ready: Vec<(u32, u32)>,
+    /// `None` as long as the stream is not open.
+    pub segments: Option<SegmentCounts>,
     pub warnings: Vec<String>,
     pub software: bool,
     pub start_time: MediaTime,
 }
+
+/// Which segments of a stream are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentCounts {
+    /// `None` as long as the end of the source is not known.
+    pub total: Option<u32>,
+    /// First and last of each range, inclusive, in order.
+    pub ready: Vec<(u32, u32)>,
+}
+
+/// Longest wait for a source to be probed, when others are probed before it.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 impl Job {
     pub(super) fn new(
@@ -81,15 +97,27 @@ impl Job {
         self.phase.borrow().clone()
     }
 
-    /// The stream, waiting until the source was probed. Cancel-safe.
+    /// The stream, waiting until the source was probed; `Busy` when that takes too long because
+    /// others come first. Cancel-safe.
     pub async fn stream(&self) -> Result<Arc<Stream>, Arc<SessionError>> {
         let mut phase = self.phase.subscribe();
-        let opened = phase.wait_for(|p| !matches!(p, JobPhase::Opening)).await;
+        let opened = phase.wait_for(|p| !matches!(p, JobPhase::Opening));
+        let Ok(opened) = tokio::time::timeout(OPEN_WITHIN, opened).await else {
+            return Err(Arc::new(SessionError::Busy));
+        };
         match opened.map(|p| p.clone()) {
             Ok(JobPhase::Open(stream)) => Ok(stream),
             Ok(JobPhase::Failed(error)) => Err(error),
             _ => Err(Arc::new(SessionError::Cancelled)),
         }
+    }
+
+    /// Whether the job failed or was cancelled.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(
+            &*self.phase.borrow(),
+            JobPhase::Failed(_) | JobPhase::Cancelled
+        )
     }
 
     pub(super) fn touch(&self, now_ms: u64) {
@@ -119,8 +147,7 @@ impl Job {
             eta_seconds: None,
             error: None,
             activity: "probing",
-            segments_total: None,
-            segments_ready: Vec::new(),
+            segments: None,
             warnings: Vec::new(),
             software: false,
             start_time: self.request.start_time,
@@ -147,53 +174,45 @@ impl Job {
 }
 
 impl Stream {
-    /// Whether every segment has been made at least once.
+    /// Whether every segment has been made at least once. An open-ended source is all there when it
+    /// has ended.
     pub fn all_ready(&self) -> bool {
-        let total = self.core.plan.timeline.len();
-        self.views().iter().all(|v| v.most_ready >= total)
+        let timeline = &self.core.plan.timeline;
+        if timeline.is_open_ended() {
+            return self.core.live.has_ended();
+        }
+        self.views().iter().all(|v| v.made >= timeline.len())
     }
 
     fn fill(&self, status: &mut JobStatus) {
-        let plan = &self.core.plan;
-        let timeline = &plan.timeline;
         let views = self.views();
         // Video decides; sound is made so much faster that it only confuses.
         let Some(main) = views.first() else { return };
-        let total = timeline.len();
-        status.duration = plan.duration().map(MediaTime::as_secs_f64);
-        status.segments_total = Some(total);
-        status.segments_ready = main.ready.clone();
-        status.speed = if main.heads.is_empty() || main.paused {
-            0.0
-        } else {
-            main.speed
-        };
         status.software = true;
-        status.start_time = plan.start_time;
-        let made: f64 = main
-            .ready
-            .iter()
-            .map(|(a, b)| self.seconds_between(*a, *b))
-            .sum();
-        let whole = timeline.duration().as_secs_f64().max(0.001);
-        let continuous = main.ready.first().filter(|r| r.0 == 0);
-        status.current_time = continuous.map_or(0.0, |r| self.seconds_between(r.0, r.1));
+        status.start_time = self.core.plan.start_time;
+        // Before the timeline is read: a source that ends in between only shows later that it has.
         let complete = self.all_ready();
-        status.progress = if complete {
-            100.0
+        let timeline = self.core.known_timeline();
+        let ready = main.ready.clone();
+        if timeline.is_open_ended() {
+            fill_live(status, &timeline, main);
         } else {
-            (made / whole * 100.0).min(99.9)
-        };
-        status.name = if complete { "ready" } else { "processing" };
-        status.activity = match (complete, main) {
-            (true, _) => "ready",
-            (_, v) if v.heads.is_empty() => "idle",
-            (_, v) if v.paused => "paused",
-            (_, v) if v.ready.is_empty() => "starting",
-            _ => "encoding",
-        };
-        if !complete && status.speed > 0.0 {
-            status.eta_seconds = Some(((whole - made) / status.speed).max(0.0) as u64);
+            fill_known(status, &timeline, main);
+        }
+        let total = (!timeline.is_open_ended()).then(|| timeline.len());
+        status.segments = Some(SegmentCounts { total, ready });
+        if complete && timeline.is_open_ended() {
+            // It ended before its first segment: there is nothing to play, and never will be.
+            let reason = views.iter().find_map(|v| v.last_failure.clone());
+            let reason = reason.unwrap_or_else(|| "the source ended at once".into());
+            status.name = "error";
+            status.activity = "error";
+            status.error = Some(SessionError::Encoder(reason).to_string());
+        } else if complete {
+            status.name = "ready";
+            status.activity = "ready";
+            status.progress = 100.0;
+            status.eta_seconds = None;
         }
         for view in &views {
             status.warnings.extend(
@@ -209,11 +228,36 @@ impl Stream {
         }
         status.warnings.dedup();
     }
+}
 
-    fn seconds_between(&self, first: u32, last: u32) -> f64 {
-        let timeline = &self.core.plan.timeline;
-        timeline
-            .grid()
-            .seconds(timeline.end(last) - timeline.start(first))
+/// A stream whose end is known.
+fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackView) {
+    let seconds = |(first, last): &(u32, u32)| {
+        let units = timeline.end(*last) - timeline.start(*first);
+        timeline.grid().seconds(units)
+    };
+    let made: f64 = main.ready.iter().map(seconds).sum();
+    let whole = timeline.duration().as_secs_f64().max(0.001);
+    status.duration = Some(timeline.duration().as_secs_f64());
+    status.current_time = main.ready.first().filter(|r| r.0 == 0).map_or(0.0, seconds);
+    status.progress = (made / whole * 100.0).min(99.9);
+    status.activity = match main {
+        v if v.heads.is_empty() => "idle",
+        v if v.paused => "paused",
+        v if v.ready.is_empty() => "starting",
+        _ => "encoding",
+    };
+    if !main.heads.is_empty() && !main.paused {
+        status.speed = main.speed;
     }
+    if status.speed > 0.0 {
+        status.eta_seconds = Some(((whole - made) / status.speed).max(0.0) as u64);
+    }
+}
+
+/// A stream that grows with its source: how long it is so far is all that can be said.
+fn fill_live(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackView) {
+    let so_far = timeline.start(main.made) - timeline.start(0);
+    status.current_time = timeline.grid().seconds(so_far);
+    status.activity = if main.made == 0 { "starting" } else { "live" };
 }

@@ -2,9 +2,11 @@
 //! segments, the jobs that clients know.
 
 mod cache;
+mod encoders;
 mod error;
 mod head;
 mod job;
+mod live;
 mod open;
 mod registry;
 mod segment;
@@ -14,8 +16,8 @@ mod track;
 
 pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
-pub use job::{Job, JobPhase, JobStatus};
-pub use open::{Inspection, Opener};
+pub use job::{Job, JobPhase, JobStatus, SegmentCounts};
+pub use open::{Facts, FactsCache, Inspection, Opener};
 pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
 pub use serve::{LiveBytes, Served, StreamFile, collect};
 pub use stream::Stream;

@@ -1,16 +1,20 @@
 //! From a source's text to a plan: probing, the index of key frames, planning.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::base::MediaTime;
 use crate::ffmpeg::{Launcher, ProbeError, Toolchain, probe_source, scan_duration};
-use crate::media::{SourceLocator, SourceProbe, StreamRequest};
+use crate::media::index::ContainerHint;
+use crate::media::{KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
-use crate::source::{Gate, GateGuard, SourceError, SourcePolicy, ffmpeg_input_options};
+use crate::source::{
+    Gate, GateGuard, SourceClient, SourceError, SourcePolicy, Validators, ffmpeg_input_options,
+    read_keyframe_index,
+};
 
 use super::error::SessionError;
 
@@ -19,6 +23,12 @@ const PROBE_WITHIN: Duration = Duration::from_secs(9);
 /// Time to find the length of a source that does not say it.
 const SCAN_WITHIN: Duration = Duration::from_secs(6);
 
+/// Time to read the index of key frames; a source that only trickles is planned without.
+const INDEX_WITHIN: Duration = Duration::from_secs(9);
+
+/// Bytes of a source's beginning that tell its container.
+const SNIFF_BYTES: usize = 16;
+
 /// Opens sources. Cheap to clone.
 #[derive(Clone)]
 pub struct Opener {
@@ -26,17 +36,69 @@ pub struct Opener {
     pub launcher: Launcher,
     pub policy: Arc<SourcePolicy>,
     pub plan: PlanSettings,
+    pub client: SourceClient,
+    pub cache: Arc<FactsCache>,
     /// Owns the proxies through which ffmpeg reads.
     pub tracker: TaskTracker,
     pub cancel: CancellationToken,
 }
 
-/// What was found out of a source.
-pub struct Inspection {
+/// What a source is.
+pub struct Facts {
     pub probe: SourceProbe,
-    /// Presentation times of key frames, where the container has an index of them.
-    pub keyframes: Option<Vec<MediaTime>>,
+    /// Key frames of the main video stream, where the container has an index of them.
+    pub keyframes: Option<KeyframeIndex>,
+}
+
+/// What was found out of a source, and what would be made of it.
+pub struct Inspection {
+    pub facts: Arc<Facts>,
     pub plan: Result<StreamPlan, PlanError>,
+}
+
+/// Facts of this process's sources, by identity and validators; the oldest are forgotten first.
+#[derive(Default)]
+pub struct FactsCache {
+    entries: Mutex<VecDeque<(String, Arc<Facts>)>>,
+}
+
+/// Facts kept in memory, a few kilobytes each.
+const MAX_FACTS: usize = 128;
+
+impl FactsCache {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Arc<Facts>)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, key: &str) -> Option<Arc<Facts>> {
+        self.lock()
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, facts)| facts.clone())
+    }
+
+    fn put(&self, key: String, facts: Arc<Facts>) {
+        let mut entries = self.lock();
+        entries.retain(|(k, _)| *k != key);
+        entries.push_back((key, facts));
+        if entries.len() > MAX_FACTS {
+            entries.pop_front();
+        }
+    }
+}
+
+/// A text that changes when the source does; `None` when the source says nothing to tell by.
+fn cache_key(locator: &SourceLocator, v: &Validators) -> Option<String> {
+    if v.etag.is_none() && v.last_modified.is_none() {
+        return None;
+    }
+    Some(format!(
+        "{}\n{:?}\n{:?}\n{:?}",
+        locator.identity(),
+        v.length_bytes,
+        v.etag,
+        v.last_modified
+    ))
 }
 
 impl Opener {
@@ -51,15 +113,51 @@ impl Opener {
         locator: &SourceLocator,
         request: &StreamRequest,
     ) -> Result<Inspection, SessionError> {
-        let probe = self.probe(locator).await?;
-        let keyframes: Option<Vec<MediaTime>> = None;
+        let facts = self.facts(locator).await?;
+        let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
         let hardware = &self.tools.hardware;
-        let plan = plan_stream(&probe, keyframes.as_deref(), request, hardware, &self.plan);
-        Ok(Inspection {
-            probe,
-            keyframes,
-            plan,
-        })
+        let plan = plan_stream(&facts.probe, keyframes, request, hardware, &self.plan);
+        Ok(Inspection { facts, plan })
+    }
+
+    /// What is known of a source: from the cache when its validators say that it is the same.
+    async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
+        let (validators, reader) = match self.client.open(locator).await {
+            Ok(opened) => opened,
+            // What the server says is final; where only we cannot talk to it, ffprobe may.
+            Err(SourceError::Unreachable(reason)) => {
+                tracing::debug!(%locator, %reason, "no reads of our own");
+                (Validators::default(), None)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let key = cache_key(locator, &validators);
+        if let Some(facts) = key.as_ref().and_then(|k| self.cache.get(k)) {
+            return Ok(facts);
+        }
+        let first_video = in_time(async {
+            let reader = reader.as_ref()?;
+            let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
+            read_keyframe_index(reader, container, 0).await
+        });
+        // A source that is still being made has no length to be found by reading on.
+        let finite = validators.length_bytes.is_some();
+        let (probe, mut keyframes) = tokio::join!(self.probe(locator, finite), first_video);
+        let probe = probe?;
+        let main = probe.main_video().map(|v| v.index);
+        let nth = probe.video.iter().position(|v| Some(v.index) == main);
+        match (nth, &reader, ContainerHint::from_format_name(&probe.format)) {
+            (Some(0), ..) => {}
+            (Some(nth), Some(reader), Some(container)) => {
+                keyframes = in_time(read_keyframe_index(reader, container, nth)).await;
+            }
+            _ => keyframes = None,
+        }
+        let facts = Arc::new(Facts { probe, keyframes });
+        if let Some(key) = key {
+            self.cache.put(key, facts.clone());
+        }
+        Ok(facts)
     }
 
     /// A gate for a source read over HTTP; local files and live protocols need none.
@@ -76,7 +174,11 @@ impl Opener {
         }
     }
 
-    async fn probe(&self, locator: &SourceLocator) -> Result<SourceProbe, SessionError> {
+    async fn probe(
+        &self,
+        locator: &SourceLocator,
+        finite: bool,
+    ) -> Result<SourceProbe, SessionError> {
         let gate = self.gate(locator, &self.cancel);
         let gate =
             gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
@@ -84,7 +186,7 @@ impl Opener {
         let mut probe = probe_source(&self.tools, &self.launcher, &input, PROBE_WITHIN)
             .await
             .map_err(|error| blame(gate.as_ref(), error))?;
-        if probe.duration.is_none() && !matches!(locator, SourceLocator::Live(_)) {
+        if probe.duration.is_none() && finite && probe.format != "hls" {
             let end = scan_duration(&self.tools, &self.launcher, &input, SCAN_WITHIN).await;
             probe.duration = end
                 .map(|e| e - probe.start_time)
@@ -92,6 +194,14 @@ impl Opener {
         }
         Ok(probe)
     }
+}
+
+/// The index is worth a wait, but not any.
+async fn in_time<T>(reading: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout(INDEX_WITHIN, reading)
+        .await
+        .ok()
+        .flatten()
 }
 
 /// ffprobe says only that it could not open the source; the gate knows why.
@@ -109,7 +219,7 @@ fn blame(gate: Option<&GateGuard>, error: ProbeError) -> SessionError {
     match (report.last_status, report.upstream_error) {
         (Some(status @ (404 | 410)), _) => SourceError::NotFound(status).into(),
         (Some(status), _) if status >= 400 => SourceError::HttpStatus(status).into(),
-        (_, Some(reason)) => SourceError::Unreachable(reason).into(),
+        (_, Some(reason)) => SessionError::Gate(reason),
         _ => error.into(),
     }
 }

@@ -14,9 +14,11 @@ use tokio_util::task::TaskTracker;
 use crate::base::JobId;
 use crate::ffmpeg::Toolchain;
 use crate::media::{SourceLocator, StreamRequest};
+use crate::plan::check_request;
 use crate::source::SourcePolicy;
 
 use super::cache::SegmentCache;
+use super::encoders::Encoders;
 use super::error::SessionError;
 use super::job::{Job, JobPhase};
 use super::open::Opener;
@@ -69,10 +71,18 @@ struct State {
     streams: HashMap<StreamKey, Weak<Stream>>,
 }
 
+/// Sources that are probed at one time; each takes a process and a few megabytes.
+const MAX_PROBES: usize = 8;
+/// Jobs whose sources wait to be probed, beyond which new ones are refused.
+const MAX_OPENING: usize = 256;
+/// Jobs that are remembered. Ended ones make room for new ones, longest unasked for first.
+const MAX_JOBS: usize = 4096;
+
 /// See the module.
 pub struct Registry {
     context: Arc<Context>,
     state: Mutex<State>,
+    probes: Semaphore,
     pub totals: Totals,
 }
 
@@ -86,12 +96,13 @@ impl Registry {
             tracker,
             cancel,
         } = parts;
-        let encoders = Semaphore::new(settings.max_encoders.max(2));
+        let encoders = Encoders::new(settings.max_encoders.max(2));
         let started = Instant::now();
         let context = Context {
             opener,
             cache,
             encoders,
+            encoder_starts: AtomicU64::new(0),
             settings,
             tracker,
             cancel,
@@ -100,6 +111,7 @@ impl Registry {
         let registry = Arc::new(Registry {
             context: Arc::new(context),
             state: Mutex::default(),
+            probes: Semaphore::new(MAX_PROBES),
             totals: Totals::default(),
         });
         let weak = Arc::downgrade(&registry);
@@ -136,7 +148,12 @@ impl Registry {
 
     /// Encoders running now.
     pub fn active_encoders(&self) -> usize {
-        self.context.settings.max_encoders.max(2) - self.context.encoders.available_permits()
+        self.context.encoders.in_use()
+    }
+
+    /// Encoders started since the gateway was.
+    pub fn encoder_starts(&self) -> u64 {
+        self.context.encoder_starts.load(Ordering::Relaxed)
     }
 
     /// Media time made per wall time, over the streams being made now; 0 when there are none.
@@ -155,17 +172,19 @@ impl Registry {
         speeds.iter().sum::<f64>() / speeds.len().max(1) as f64
     }
 
-    /// Checks `source` and begins to open it. The answer comes before the source is probed.
+    /// Checks `source` and begins to open it. The answer comes before the source is probed; `Busy`
+    /// when too many wait for that.
     pub async fn start(
         self: &Arc<Self>,
         source: &str,
         request: StreamRequest,
         session_id: Option<String>,
     ) -> Result<Arc<Job>, SessionError> {
+        check_request(&request, &self.context.opener.tools.hardware)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));
-        self.lock().jobs.insert(job.id, job.clone());
+        self.lock().admit(&job)?;
         self.totals.started.fetch_add(1, Ordering::Relaxed);
         tracing::info!(job.id = %job.id, source = %job.source, "job started");
         let (registry, opening) = (self.clone(), job.clone());
@@ -219,6 +238,14 @@ impl Registry {
         request: &StreamRequest,
     ) -> Result<Arc<Stream>, SessionError> {
         let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
+        if let Some(stream) = known(&self.lock()) {
+            stream.touch();
+            return Ok(stream);
+        }
+        let Ok(_probing) = self.probes.acquire().await else {
+            return Err(SessionError::Cancelled);
+        };
+        // While this one waited, another job may have opened the same.
         if let Some(stream) = known(&self.lock()) {
             stream.touch();
             return Ok(stream);
@@ -338,6 +365,24 @@ impl Registry {
             // It may have been deleted since; that is what is wanted.
             let _ = self.delete(id).await;
         }
+    }
+}
+
+impl State {
+    /// Takes a new job in, if there is room for it.
+    fn admit(&mut self, job: &Arc<Job>) -> Result<(), SessionError> {
+        let opening = |j: &&Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Opening);
+        if self.jobs.values().filter(opening).count() >= MAX_OPENING {
+            return Err(SessionError::Busy);
+        }
+        if self.jobs.len() >= MAX_JOBS {
+            let ended = self.jobs.values().filter(|j| j.has_ended());
+            let oldest = ended.min_by_key(|j| j.last_seen_ms()).map(|j| j.id);
+            let oldest = oldest.ok_or(SessionError::Busy)?;
+            self.jobs.remove(&oldest);
+        }
+        self.jobs.insert(job.id, job.clone());
+        Ok(())
     }
 }
 

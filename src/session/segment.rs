@@ -1,6 +1,6 @@
 //! A segment of one track while it is made, and its readers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -8,24 +8,25 @@ use crate::package::Sample;
 
 use super::error::SessionError;
 
-#[derive(Debug, Default)]
-struct Inner {
-    samples: Vec<Sample>,
-    bytes: usize,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Progress {
     samples: usize,
     complete: bool,
-    failed: Option<String>,
+    failed: Option<Failure>,
+}
+
+/// Why a segment stays unfinished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    Cancelled,
+    Encoder(String),
 }
 
 /// Samples of one segment; grows until it is complete. Runs that break off leave it as it is, and
 /// the next run goes on behind the last sample.
 #[derive(Debug)]
 pub(super) struct GrowingSegment {
-    inner: Mutex<Inner>,
+    samples: Mutex<Vec<Sample>>,
     progress: watch::Sender<Progress>,
 }
 
@@ -37,22 +38,21 @@ impl GrowingSegment {
             failed: None,
         };
         Arc::new(GrowingSegment {
-            inner: Mutex::default(),
+            samples: Mutex::default(),
             progress: watch::Sender::new(start),
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn append(&self, sample: Sample) {
-        let mut inner = self.lock();
-        inner.bytes += sample.data.len();
-        inner.samples.push(sample);
-        let samples = inner.samples.len();
-        drop(inner);
-        self.progress.send_modify(|p| p.samples = samples);
+        let mut samples = self.lock();
+        samples.push(sample);
+        let count = samples.len();
+        drop(samples);
+        self.progress.send_modify(|p| p.samples = count);
     }
 
     pub(super) fn complete(&self) {
@@ -60,22 +60,25 @@ impl GrowingSegment {
     }
 
     /// Tells readers that no more will come.
-    pub(super) fn fail(&self, reason: &str) {
-        self.progress
-            .send_modify(|p| p.failed = Some(reason.to_owned()));
+    pub(super) fn fail(&self, reason: Failure) {
+        self.progress.send_modify(|p| p.failed = Some(reason));
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().samples.len()
+        self.lock().len()
+    }
+
+    /// Whether there is something to read, if only the end.
+    pub(super) fn is_readable(&self) -> bool {
+        self.len() > 0 || self.progress.borrow().complete
     }
 
     pub(super) fn samples(&self) -> Vec<Sample> {
-        self.lock().samples.clone()
+        self.lock().clone()
     }
 
     fn tail(&self, from: usize) -> Vec<Sample> {
         self.lock()
-            .samples
             .get(from..)
             .map(<[Sample]>::to_vec)
             .unwrap_or_default()
@@ -131,7 +134,10 @@ impl SegmentReader {
                     return Ok(Some(samples));
                 }
                 match now.failed {
-                    Some(reason) if !now.complete => Err(SessionError::Encoder(reason)),
+                    Some(Failure::Encoder(reason)) if !now.complete => {
+                        Err(SessionError::Encoder(reason))
+                    }
+                    Some(Failure::Cancelled) if !now.complete => Err(SessionError::Cancelled),
                     _ => Ok(None),
                 }
             }

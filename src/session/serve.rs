@@ -86,22 +86,21 @@ impl Stream {
         let transport = self.plan().packaging == Packaging::TransportStream;
         match file {
             StreamFile::Master if transport => {
-                let timeline = &self.core.plan.timeline;
-                Ok(Served::Playlist(
-                    self.playlist(timeline, None, "segment_", ".ts"),
-                ))
+                Ok(Served::Playlist(self.transport_playlist().await?))
             }
             StreamFile::Master => Ok(Served::Playlist(self.master().await?)),
             StreamFile::TransportSegment(i) if transport => self.transport_segment(i).await,
             _ if transport => Err(SessionError::NoSuchFile),
             StreamFile::VideoPlaylist => {
                 self.track(TrackKind::Video)?;
-                let timeline = &self.core.plan.timeline;
+                self.some_segment(TrackKind::Video).await?;
+                let timeline = &self.core.known_timeline();
                 let text = self.playlist(timeline, Some("video_init.mp4"), "video_", ".m4s");
                 Ok(Served::Playlist(text))
             }
             StreamFile::AudioPlaylist => {
                 self.track(TrackKind::Audio)?;
+                self.some_segment(TrackKind::Audio).await?;
                 let timeline = self.audio_timeline();
                 let text = self.playlist(&timeline, Some("audio_init.mp4"), "audio_", ".m4s");
                 Ok(Served::Playlist(text))
@@ -157,7 +156,17 @@ impl Stream {
         extension: &str,
     ) -> String {
         let longest_hint = self.core.context.settings.segment_seconds * 1.25;
-        let kind = PlaylistKind::Vod;
+        let kind = match self.core.plan.timeline.is_open_ended() {
+            false => PlaylistKind::Vod,
+            true => {
+                let ended = self.core.live.has_ended();
+                let listed = self.tracks().map(|t| t.listed()).min().unwrap_or(0);
+                PlaylistKind::Event {
+                    complete: listed.min(timeline.len()),
+                    ended,
+                }
+            }
+        };
         MediaPlaylist {
             timeline,
             kind,
@@ -172,15 +181,35 @@ impl Stream {
     /// The same cuts in audio frames: `EXTINF` of an audio rendition is exact too.
     fn audio_timeline(&self) -> SegmentTimeline {
         let plan = &self.core.plan;
+        let timeline = self.core.known_timeline();
         match (&plan.audio, &self.audio) {
             (Some(a), Some(track)) if a.encode.is_some() => {
                 let frame = i64::from(AAC_FRAME_SAMPLES);
                 let grid = Grid::audio_frames(a.sample_rate, AAC_FRAME_SAMPLES);
-                plan.timeline
-                    .mapped(grid, |segment| track.cuts.boundary(segment) / frame)
+                timeline.mapped(grid, |segment| track.cuts.boundary(segment) / frame)
             }
-            _ => plan.timeline.clone(),
+            _ => timeline,
         }
+    }
+
+    async fn transport_playlist(&self) -> Result<String, SessionError> {
+        let first = if self.video.is_some() {
+            TrackKind::Video
+        } else {
+            TrackKind::Audio
+        };
+        self.some_segment(first).await?;
+        Ok(self.playlist(&self.core.known_timeline(), None, "segment_", ".ts"))
+    }
+
+    /// Waits until an open-ended stream has something to list: players give up on empty playlists.
+    async fn some_segment(&self, kind: TrackKind) -> Result<(), SessionError> {
+        let track = self.track(kind)?;
+        if self.core.plan.timeline.is_open_ended() && track.listed() == 0 {
+            let mut first = track.open(0).await?;
+            while first.next().await?.is_some() {}
+        }
+        Ok(())
     }
 
     async fn master(&self) -> Result<String, SessionError> {

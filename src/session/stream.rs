@@ -1,23 +1,25 @@
 //! One stream: a plan, its tracks, and what all streams of a gateway share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::base::MediaTime;
-use crate::hls::Grid;
+use crate::hls::{Grid, SegmentTimeline};
 use crate::media::SourceLocator;
 use crate::package::TrackCuts;
 use crate::plan::{AAC_FRAME_SAMPLES, StreamPlan, video_timescale};
 use crate::source::GateReport;
 
 use super::cache::SegmentCache;
+use super::encoders::Encoders;
+use super::live::{self, LiveState};
 use super::open::Opener;
 use super::registry::SessionSettings;
 use super::track::{Track, TrackKind, TrackView};
@@ -27,7 +29,9 @@ pub(super) struct Context {
     pub(super) opener: Opener,
     pub(super) cache: Arc<SegmentCache>,
     /// Encoders that may run at one time, over all streams.
-    pub(super) encoders: Semaphore,
+    pub(super) encoders: Encoders,
+    /// Encoders started since the gateway was.
+    pub(super) encoder_starts: AtomicU64,
     pub(super) settings: SessionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
@@ -48,9 +52,36 @@ pub(super) struct StreamCore {
     pub(super) locator: SourceLocator,
     pub(super) context: Arc<Context>,
     pub(super) cancel: CancellationToken,
+    pub(super) live: LiveState,
+    /// Told of every change that a head or a request of any track may wait for.
+    pub(super) changed: Notify,
+    /// Whether a request waits for pictures; kept by the video track.
+    pub(super) pictures_awaited: AtomicBool,
+    /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
+    live_end: Mutex<Option<i64>>,
 }
 
 impl StreamCore {
+    /// Whether an encoder may be held back: a source that is sent as it happens would be lost.
+    pub(super) fn may_pause(&self) -> bool {
+        !matches!(self.locator, SourceLocator::Live(_))
+    }
+
+    /// A track of an open-ended source has ended.
+    pub(super) fn note_live_end(&self, kind: TrackKind, unit: i64) {
+        if kind == TrackKind::Video || self.plan.video.is_none() {
+            *self.live_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
+        }
+    }
+
+    /// The timeline as far as it is known: cut off at the end of an open-ended source.
+    pub(super) fn known_timeline(&self) -> SegmentTimeline {
+        match *self.live_end.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(end) => self.plan.timeline.closed_at(end),
+            None => self.plan.timeline.clone(),
+        }
+    }
+
     /// Timeline units in `seconds`, rounded up.
     pub(super) fn units_in(&self, seconds: i64) -> i64 {
         match &self.plan.video {
@@ -97,6 +128,10 @@ impl Stream {
             locator,
             context,
             cancel,
+            live: LiveState::default(),
+            changed: Notify::new(),
+            pictures_awaited: AtomicBool::new(false),
+            live_end: Mutex::new(None),
         });
         let plan = &core.plan;
         let timeline = Arc::new(plan.timeline.clone());
@@ -155,7 +190,11 @@ impl Stream {
 
     /// Starts the heads of the first segments before they are asked for.
     pub(super) fn prefetch(&self) {
-        self.tracks().for_each(|t| t.prefetch(0));
+        if self.core.plan.timeline.is_open_ended() {
+            live::start(&self.core, self.tracks().cloned().collect());
+        } else {
+            self.tracks().for_each(|t| t.prefetch(0));
+        }
     }
 
     /// A client asked for something of this stream.

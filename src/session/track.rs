@@ -1,10 +1,11 @@
 //! One track of a stream: its heads, the segments being made, the requests that wait.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, HeadId, Scheduler, WaiterId};
@@ -14,7 +15,7 @@ use crate::plan::Preroll;
 use super::cache::SegmentKey;
 use super::error::SessionError;
 use super::head;
-use super::segment::{GrowingSegment, SegmentReader};
+use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
 
 /// Which stream of the source a track is made of.
@@ -54,8 +55,10 @@ struct State {
     /// Heads that are not read from now.
     paused: usize,
     disk_error: Option<String>,
-    /// Most segments that were ready at one time.
-    most_ready: u32,
+    /// Complete segments on their way to the disk.
+    storing: usize,
+    /// The only head has ended; what is not there never will be.
+    closed: bool,
     /// Size of the largest segment so far, as it is stored.
     largest_bytes: u64,
 }
@@ -66,8 +69,6 @@ pub(super) struct Track {
     pub(super) cuts: TrackCuts,
     pub(super) core: Arc<StreamCore>,
     state: Mutex<State>,
-    /// Told of every change that a head or a request may wait for.
-    pub(super) changed: Notify,
     /// As many processes as heads are allowed: a new one starts when the old one is gone.
     pub(super) permits: Arc<Semaphore>,
 }
@@ -80,14 +81,19 @@ impl std::fmt::Debug for Track {
     }
 }
 
+/// How far sound is made ahead of the player of a film, milliseconds.
+const AUDIO_AHEAD_MS: u64 = 10_000;
 /// Complete segments kept in memory while the disk takes none.
 const MAX_UNSAVED: usize = 6;
+/// Complete segments on their way to the disk, beyond which heads wait for it.
+const MAX_STORING: usize = 8;
 
 /// How a track stands, for the status of its stream.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TrackView {
     pub(super) ready: Vec<(u32, u32)>,
-    pub(super) most_ready: u32,
+    /// Segments that were ready at some time.
+    pub(super) made: u32,
     pub(super) heads: Vec<u32>,
     pub(super) paused: bool,
     pub(super) speed: f64,
@@ -107,7 +113,12 @@ impl Track {
         let lengths = (0..timeline.len())
             .map(|i| (timeline.seconds(i) * 1000.0) as u32)
             .collect();
-        let goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        let mut goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
+        if kind == TrackKind::Audio && core.plan.video.is_some() {
+            // Sound is made so fast that it need not be far ahead, and the first pictures of a
+            // stream need the processor more.
+            goal_ms = goal_ms.min(AUDIO_AHEAD_MS);
+        }
         Arc::new(Track {
             kind,
             cuts,
@@ -126,10 +137,10 @@ impl Track {
                 last_failure: None,
                 paused: 0,
                 disk_error: None,
-                most_ready: 0,
+                storing: 0,
+                closed: false,
                 largest_bytes: 0,
             }),
-            changed: Notify::new(),
             permits: Arc::new(Semaphore::new(max_heads)),
         })
     }
@@ -142,6 +153,8 @@ impl Track {
     fn perform(self: &Arc<Self>, state: &mut State, actions: Vec<Action>) {
         for action in actions {
             match action {
+                // Its end would only start the next one for the requests that are still there.
+                Action::Start { .. } if self.is_closed() => {}
                 Action::Start {
                     head,
                     segment,
@@ -170,7 +183,11 @@ impl Track {
                 }
             }
         }
-        self.changed.notify_waiters();
+        if self.kind == TrackKind::Video {
+            let awaited = state.scheduler.is_waited_for();
+            self.core.pictures_awaited.store(awaited, Ordering::Release);
+        }
+        self.core.changed.notify_waiters();
     }
 
     /// Starts a head at `segment` before anybody asks for it.
@@ -178,6 +195,39 @@ impl Track {
         let mut state = self.lock();
         let actions = state.scheduler.prefetch(segment);
         self.perform(&mut state, actions);
+    }
+
+    /// Takes on the only head of an open-ended source.
+    pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
+        let mut state = self.lock();
+        let head = state.scheduler.attach();
+        state.heads.insert(head, cancel.clone());
+        head
+    }
+
+    /// The only head has ended: nothing more will come.
+    pub(super) fn close_live(self: &Arc<Self>, head: HeadId, failure: Option<String>) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.heads.remove(&head);
+        let reason = match &failure {
+            Some(reason) => Failure::Encoder(reason.clone()),
+            None => Failure::Cancelled,
+        };
+        state.last_failure = failure.or(state.last_failure.take());
+        let actions = state.scheduler.ended(head, false);
+        self.perform(&mut state, actions);
+        let State {
+            scheduler, growing, ..
+        } = &mut *state;
+        for (_, unfinished) in growing.extract_if(|segment, _| !scheduler.is_ready(*segment)) {
+            unfinished.fail(reason.clone());
+        }
+    }
+
+    /// Segments that were completed, for an open-ended source from the first one on without a gap.
+    pub(super) fn listed(&self) -> u32 {
+        self.lock().scheduler.made_count()
     }
 
     pub(super) fn is_waited_for(&self) -> bool {
@@ -207,10 +257,10 @@ impl Track {
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         for growing in std::mem::take(&mut state.growing).into_values() {
-            growing.fail("the stream was cancelled");
+            growing.fail(Failure::Cancelled);
         }
         drop(state);
-        self.changed.notify_waiters();
+        self.core.changed.notify_waiters();
     }
 
     /// Whether the stream is deleted or the gateway stops.
@@ -224,7 +274,11 @@ impl Track {
 
     /// The cache dropped `segment`.
     pub(super) fn evicted(&self, segment: u32) {
-        self.lock().scheduler.evicted(segment);
+        let mut state = self.lock();
+        // On its way to the disk it is read from memory; `store` sees that the cache has it no more.
+        if !state.growing.contains_key(&segment) {
+            state.scheduler.evicted(segment);
+        }
     }
 
     /// A reader of `segment` that delivers samples as they are made. Waits until the first ones can
@@ -238,7 +292,7 @@ impl Track {
             // A segment shorter than one audio frame may hold none.
             return Ok(OpenSegment {
                 reader: SegmentReader::Whole(None),
-                _guard: guard,
+                guard,
             });
         }
         let deadline = self.core.context.settings.segment_timeout;
@@ -247,10 +301,7 @@ impl Track {
             Ok(found) => found?,
             Err(_) => return Err(self.too_slow(deadline)),
         };
-        Ok(OpenSegment {
-            reader,
-            _guard: guard,
-        })
+        Ok(OpenSegment { reader, guard })
     }
 
     fn too_slow(&self, deadline: Duration) -> SessionError {
@@ -258,7 +309,7 @@ impl Track {
         if let Some(reason) = &state.last_failure {
             return SessionError::Encoder(reason.clone());
         }
-        if self.core.context.encoders.available_permits() == 0 {
+        if self.core.context.encoders.all_in_use() {
             return SessionError::Busy;
         }
         SessionError::TooSlow(deadline.as_secs())
@@ -270,7 +321,7 @@ impl Track {
         guard: &mut WaiterGuard,
     ) -> Result<SegmentReader, SessionError> {
         loop {
-            let changed = self.changed.notified();
+            let changed = self.core.changed.notified();
             tokio::pin!(changed);
             // Registered before the state is looked at, so no change is missed.
             changed.as_mut().enable();
@@ -304,13 +355,15 @@ impl Track {
             guard.waiter = None;
             return Err(SessionError::Encoder(reason));
         }
-        if guard.waiter.is_none() {
+        // A segment that was finished and dropped at once, before this request came to look, is asked
+        // for again.
+        if guard.waiter.is_none_or(|w| !state.scheduler.is_waiting(w)) {
             let (waiter, actions) = state.scheduler.request(segment);
             guard.waiter = waiter;
             self.perform(&mut state, actions);
         }
         if let Some(growing) = state.growing.get(&segment)
-            && growing.len() > 0
+            && growing.is_readable()
         {
             return Ok(Look::Growing(growing.reader()));
         }
@@ -318,6 +371,15 @@ impl Track {
             // The head may have finished it while the request waited.
             guard.waiter = None;
             return Ok(Look::Stored);
+        }
+        if state.scheduler.is_lost(segment) {
+            return Err(SessionError::NoSuchFile);
+        }
+        if state.closed {
+            return Err(match &state.last_failure {
+                Some(reason) => SessionError::Encoder(reason.clone()),
+                None => SessionError::NoSuchFile,
+            });
         }
         Ok(Look::Wait)
     }
@@ -346,6 +408,7 @@ impl Track {
         state.given_up.remove(&waiter);
         let actions = state.scheduler.leave(waiter);
         self.perform(&mut state, actions);
+        state.sweep();
     }
 
     /// Headers of the track, waiting for the first head that delivers them.
@@ -363,7 +426,7 @@ impl Track {
         let state = self.lock();
         TrackView {
             ready: state.scheduler.ready_ranges(),
-            most_ready: state.most_ready,
+            made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
             speed: state.scheduler.speed(),
@@ -397,7 +460,7 @@ impl Track {
             None => {
                 state.config = Some(Arc::new(config));
                 drop(state);
-                self.changed.notify_waiters();
+                self.core.changed.notify_waiters();
                 true
             }
         }
@@ -418,7 +481,7 @@ impl Track {
         growing.append(sample);
         drop(state);
         if fresh {
-            self.changed.notify_waiters();
+            self.core.changed.notify_waiters();
         }
         true
     }
@@ -436,9 +499,9 @@ impl Track {
             .clone();
         growing.complete();
         let actions = state.scheduler.finished(head, segment);
-        state.most_ready = state.most_ready.max(state.scheduler.ready_count());
         state.last_failure = None;
         let stays = !actions.contains(&Action::Stop { head });
+        state.storing += 1;
         self.perform(&mut state, actions);
         drop(state);
         let track = self.clone();
@@ -460,10 +523,14 @@ impl Track {
             .await;
         let mut state = self.lock();
         state.largest_bytes = state.largest_bytes.max(bytes);
+        state.storing -= 1;
         match result {
-            Ok(()) => {
+            Ok(kept) => {
                 state.growing.remove(&segment);
                 state.disk_error = None;
+                if !kept {
+                    state.scheduler.evicted(segment);
+                }
             }
             Err(error) => {
                 if state.disk_error.is_none() {
@@ -478,6 +545,8 @@ impl Track {
                 }
             }
         }
+        drop(state);
+        self.core.changed.notify_waiters();
     }
 
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
@@ -489,7 +558,15 @@ impl Track {
             None => (limit / 4 / state.largest_bytes.max(1)).max(2),
         };
         let most_ahead = u32::try_from(most_ahead).unwrap_or(u32::MAX);
-        state.scheduler.should_pause(head, most_ahead)
+        state.storing >= MAX_STORING || state.scheduler.should_pause(head, most_ahead)
+    }
+
+    /// Whether `head` makes sound that nobody waits for while somebody waits for pictures: sound is
+    /// made in no time once it is wanted, and pictures need the processor.
+    pub(super) fn yields_to_pictures(&self, head: HeadId) -> bool {
+        self.kind == TrackKind::Audio
+            && self.core.pictures_awaited.load(Ordering::Acquire)
+            && !self.lock().scheduler.serves_request(head)
     }
 
     pub(super) fn count_paused(&self, paused: bool) {
@@ -522,15 +599,28 @@ impl Track {
         let given_up = actions.iter().any(|a| matches!(a, Action::GiveUp { .. }));
         self.perform(&mut state, actions);
         let owned = state.scheduler.heads().any(|(_, next)| next == segment);
-        let unread = |g: &Arc<GrowingSegment>| Arc::strong_count(g) == 1;
-        if !state.scheduler.is_ready(segment)
+        if given_up
             && !owned
-            && let Some(growing) = state.growing.get(&segment)
-            && (given_up || unread(growing))
+            && !state.scheduler.is_ready(segment)
+            && let Some(growing) = state.growing.remove(&segment)
         {
-            growing.fail(failure.as_deref().unwrap_or("it was stopped"));
-            state.growing.remove(&segment);
+            growing.fail(failure.map_or(Failure::Cancelled, Failure::Encoder));
         }
+        state.sweep();
+    }
+}
+
+impl State {
+    /// Drops what heads began, no head goes on with and nobody reads.
+    fn sweep(&mut self) {
+        let State {
+            scheduler, growing, ..
+        } = self;
+        growing.retain(|segment, begun| {
+            scheduler.is_ready(*segment)
+                || scheduler.heads().any(|(_, next)| next == *segment)
+                || Arc::strong_count(begun) > 1
+        });
     }
 }
 
@@ -557,7 +647,7 @@ impl Drop for WaiterGuard {
 /// An open segment: the reader, and the request that keeps its head alive.
 pub(super) struct OpenSegment {
     reader: SegmentReader,
-    _guard: WaiterGuard,
+    guard: WaiterGuard,
 }
 
 impl OpenSegment {
@@ -565,7 +655,17 @@ impl OpenSegment {
         self.reader.is_whole()
     }
 
+    /// The next samples; `None` at the end. Ends with an error when the stream is closed, and when
+    /// nothing comes for longer than a hung encoder may take to be replaced. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Sample>>, SessionError> {
-        self.reader.next().await
+        let core = &self.guard.track.core;
+        let settings = &core.context.settings;
+        let limit = settings.stall_timeout + settings.segment_timeout;
+        let next = tokio::time::timeout(limit, self.reader.next());
+        match core.cancel.run_until_cancelled(next).await {
+            None => Err(SessionError::Cancelled),
+            Some(Err(_)) => Err(SessionError::TooSlow(limit.as_secs())),
+            Some(Ok(next)) => next,
+        }
     }
 }

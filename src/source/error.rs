@@ -46,9 +46,6 @@ pub enum SourceError {
     NoRanges,
     #[error("the source changed or ended while it was read")]
     Changed,
-    /// Live sources have no bytes at an offset.
-    #[error("the source is a live stream")]
-    Live,
 }
 
 /// The class of a [`SourceError`], for choosing an HTTP status.
@@ -77,8 +74,7 @@ impl SourceError {
             | E::BadUrl(_)
             | E::FileUrlWithHost
             | E::NotAFile
-            | E::NotAFolder
-            | E::Live => SourceErrorKind::BadRequest,
+            | E::NotAFolder => SourceErrorKind::BadRequest,
             E::NoRoots | E::Unreadable | E::Refused { .. } => SourceErrorKind::Forbidden,
             E::NoSuchFile | E::NotFound(_) => SourceErrorKind::NotFound,
             E::HttpStatus(_)

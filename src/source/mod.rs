@@ -9,17 +9,26 @@
 //! Live sources (rtmp, rtsp, srt) are connected to by ffmpeg itself: their host is checked when
 //! the source is resolved, not again when ffmpeg looks the name up.
 
+mod client;
 mod dial;
 mod error;
 mod files;
 mod gate;
 mod hosts;
 mod input_options;
+mod keyframes;
 mod policy;
+mod reader;
 
+pub use client::{SourceClient, Validators};
 pub use error::{SourceError, SourceErrorKind};
 pub use files::DirEntry;
 pub use gate::{Gate, GateGuard, GateReport};
 pub use hosts::{DEFAULT_DENY_HOSTS, HostRuleError};
 pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options};
+pub use keyframes::read_keyframe_index;
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
+pub use reader::RangeReader;
+
+#[cfg(test)]
+mod ffmpeg_tests;

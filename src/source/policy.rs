@@ -138,8 +138,12 @@ impl SourcePolicy {
                 if !path.starts_with('/') {
                     return Err(SourceError::FileUrlWithHost);
                 }
+                let path = percent_decoded(path);
+                if path.contains(&0) {
+                    return Err(SourceError::Nul);
+                }
                 self.roots
-                    .find(percent_decoded(path)?)
+                    .find(bytes_to_path(path))
                     .await
                     .map(SourceLocator::File)
             }
@@ -238,9 +242,9 @@ fn is_scheme(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
-/// The path of a `file://` URL with its `%XX` decoded; other `%` stand for themselves.
-fn percent_decoded(path: &str) -> Result<PathBuf, SourceError> {
-    let bytes = path.as_bytes();
+/// The bytes that `text` stands for: `%XX` decoded, other `%` as they are.
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).and_then(|&b| char::from(b).to_digit(16));
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -256,10 +260,7 @@ fn percent_decoded(path: &str) -> Result<PathBuf, SourceError> {
             }
         }
     }
-    if out.contains(&0) {
-        return Err(SourceError::Nul);
-    }
-    Ok(bytes_to_path(out))
+    out
 }
 
 #[cfg(unix)]

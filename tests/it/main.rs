@@ -6,14 +6,25 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod file_server;
 #[cfg(test)]
 mod hostile;
+mod joined;
+#[cfg(test)]
+mod media;
 #[cfg(test)]
 mod package;
 #[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod resilience;
+#[cfg(test)]
+mod review;
+#[cfg(test)]
+mod runs;

@@ -185,6 +185,8 @@ async function main() {
   check(/\w+ \w+ \w+/.test(summary.said_unreachable), `the error is not said in words: "${summary.said_unreachable}"`);
   check(!/undefined|\[object|null|<html/i.test(summary.said_unreachable), `the error is garbled: "${summary.said_unreachable}"`);
   check((await page.getByRole('alert').innerText()) !== '', 'a screen reader hears nothing of the error');
+  const left = await page.locator('video, .map, .facts').count();
+  check(left === 0, 'the player or the figures of the former film are still shown beside the error');
   await shot('error');
 
   // A link to a job plays it, and leaving that page leaves the job alone.
@@ -199,6 +201,7 @@ async function main() {
   const jobStatus = () => context.request.get(new URL(`/api/transcode/${job}/status`, base).href).then((answer) => answer.status());
   await page.goto(new URL(`/?job=${job}`, base).href);
   await untilPlaying('the job of a link', 0, Infinity);
+  check((await page.getByLabel('Video address or path').inputValue()) !== '', 'the link does not name its film');
   await page.goto('about:blank');
   check((await jobStatus()) === 200, 'leaving the page deleted a job it did not start');
   await context.request.delete(new URL(`/api/transcode/${job}`, base).href);

@@ -1,7 +1,8 @@
 /** The part of the gateway's HTTP interface that this page uses. */
 
 export type JobState = 'queued' | 'processing' | 'ready' | 'error' | 'cancelled';
-export type Phase = 'probing' | 'starting' | 'encoding' | 'paused' | 'ready' | 'idle';
+/** `live`: segments are added to a stream whose end is not known. */
+export type Phase = 'probing' | 'starting' | 'encoding' | 'paused' | 'ready' | 'idle' | 'live';
 
 /** Which segments are ready: inclusive ranges of segment numbers, in order. */
 export interface SegmentMap {
@@ -16,6 +17,10 @@ export interface Job {
   /** 0..100. */
   readonly progress: number;
   readonly durationSeconds: number | null;
+  /** What is there from the beginning on without a gap. */
+  readonly madeSeconds: number;
+  /** What is played, as far as others may see it. */
+  readonly source: string | null;
   readonly streamUrl: string | null;
   readonly error: string | null;
   /** Encoding speed relative to playing time. */
@@ -58,7 +63,7 @@ export class ApiError extends Error {
 }
 
 const STATES: readonly string[] = ['queued', 'processing', 'ready', 'error', 'cancelled'];
-const PHASES: readonly string[] = ['probing', 'starting', 'encoding', 'paused', 'ready', 'idle'];
+const PHASES: readonly string[] = ['probing', 'starting', 'encoding', 'paused', 'ready', 'idle', 'live'];
 
 type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -95,6 +100,8 @@ export function readJob(body: unknown): Job {
     progress: Math.min(100, Math.max(0, number(body['progress']) ?? 0)),
     // A job that is not probed yet reports 0.
     durationSeconds: duration !== null && duration > 0 ? duration : null,
+    madeSeconds: Math.max(0, number(body['current_time']) ?? 0),
+    source: text(body['source']),
     streamUrl: text(body['stream_url']),
     error: text(body['error_message']),
     speed: number(body['speed']),

@@ -22,6 +22,8 @@ export interface PlayerView {
   readonly position: number;
   /** The browser wants the user to press play in the player. */
   readonly blocked: boolean;
+  /** The browser let it play only without sound. */
+  readonly silenced: boolean;
   readonly trouble: Trouble | null;
   /** The time in seconds at which each segment of the playlist starts. */
   readonly starts: readonly number[];
@@ -35,6 +37,7 @@ export const NO_PLAYER: PlayerView = {
   stalledAt: null,
   position: 0,
   blocked: false,
+  silenced: false,
   trouble: null,
   starts: [],
   width: 0,
@@ -97,6 +100,9 @@ export function networkWords(status: number | null, reason: string | null, timed
   return statusWords(status ?? 0);
 }
 
+/** Whether the browser refused to play by itself. */
+const isRefusal = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotAllowedError';
+
 /** What the gateway said in a failed answer: its status, and the reason in its JSON body. */
 function answerOf(details: unknown): { status: number | null; reason: string | null } {
   if (!(details instanceof XMLHttpRequest)) return { status: null, reason: null };
@@ -133,7 +139,16 @@ export function attach(
   const fail = (words: string, codec = false): void => update({ trouble: { words, fatal: true, codec } });
   const play = (): void => {
     video.play().catch((error: unknown) => {
-      if (error instanceof DOMException && error.name === 'NotAllowedError') update({ blocked: true });
+      if (!isRefusal(error)) return;
+      // Without sound most browsers let a page play that the user has not touched yet.
+      video.muted = true;
+      video.play().then(
+        () => update({ silenced: video.muted }),
+        (second: unknown) => {
+          video.muted = false;
+          if (isRefusal(second)) update({ blocked: true });
+        },
+      );
     });
   };
 
@@ -149,6 +164,9 @@ export function attach(
   });
   on('seeked', () => update({ seekingTo: null, position: video.currentTime }));
   on('waiting', () => update({ stalledAt: video.currentTime }));
+  on('volumechange', () => {
+    if (view.silenced && !video.muted) update({ silenced: false });
+  });
   on('playing', () => update({ stalledAt: null, blocked: false }));
   on('timeupdate', () => update({ position: video.currentTime, stalledAt: null }));
 

@@ -17,10 +17,17 @@ function boundaries(map: SegmentMap, starts: readonly number[], duration: number
   return (n) => (n / map.total) * duration;
 }
 
+/** How long the film is; of a live one, how long it is so far. Null while that is not known. */
+export function lengthSoFar(job: Job): number | null {
+  if (job.durationSeconds !== null) return job.durationSeconds;
+  return job.phase === 'live' && job.madeSeconds > 0 ? job.madeSeconds : null;
+}
+
 /** The ready stretches in order, neighbours joined. Empty when nothing is known. */
 export function readyStretches(job: Job, starts: readonly number[]): Stretch[] {
-  const duration = job.durationSeconds;
+  const duration = lengthSoFar(job);
   if (duration === null) return [];
+  if (job.phase === 'live') return [{ from: 0, to: duration }];
   if (job.state === 'ready' && job.segments === null) return [{ from: 0, to: duration }];
   const map = job.segments;
   if (map === null) return [];

@@ -61,7 +61,11 @@ function ofJob(job: Job, contact: 'good' | 'lost' | 'gone', player: PlayerView):
   if (player.seekingTo !== null) return busy('seeking', `Seeking to ${clock(player.seekingTo)}…`);
   if (player.blocked) return { key: 'blocked', text: 'Ready. Press play in the player.', tone: 'live' };
   if (player.stalledAt !== null && player.firstPictureMs !== null) {
-    return busy('stalled', `Waiting for the encoder at ${clock(player.stalledAt)}…`);
+    const whom = job.phase === 'live' ? 'source' : 'encoder';
+    return busy('stalled', `Waiting for the ${whom} at ${clock(player.stalledAt)}…`);
+  }
+  if (player.silenced) {
+    return { key: 'silenced', text: 'Playing without sound: this browser wants a click before it turns it on.', tone: 'live' };
   }
   return ofPhase(job, player);
 }
@@ -82,6 +86,8 @@ function ofPhase(job: Job, player: PlayerView): Sentence {
       const text = ahead !== null && ahead >= 1 ? `Paused: ${span(ahead)} are ready ahead` : `Paused: ${ready}`;
       return { key: 'paused', text, tone: 'live' };
     }
+    case 'live':
+      return { key: 'live', text: `Live: ${clock(job.madeSeconds)} so far`, tone: 'live' };
     case 'idle':
       return { key: 'idle', text: `Nothing needs encoding now, ${ready}`, tone: 'live' };
     case 'encoding':

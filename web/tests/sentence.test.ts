@@ -31,6 +31,16 @@ describe('the sentence under the player', () => {
     expect(say(paused, { position: 10 })).toBe('Paused: 30 s are ready ahead');
     expect(say(job({ phase: 'paused', progress: 20 }))).toBe('Paused: 20 % of the film is ready');
   });
+  it('tells of a live source how much of it there is so far', () => {
+    const live = { phase: 'live', duration: null, current_time: 83.4, progress: 0, segments: { total: null, ready: [[0, 20]] } };
+    expect(say(job(live))).toBe('Live: 1:23 so far');
+    expect(say(job(live), { ...playing, stalledAt: 83 })).toBe('Waiting for the source at 1:23…');
+  });
+  it('says why there is no sound', () => {
+    const encoding = job({ phase: 'encoding', progress: 5 });
+    expect(say(encoding, { ...playing, silenced: true })).toContain('without sound');
+    expect(say(encoding, { ...playing, silenced: true, seekingTo: 5 })).toBe('Seeking to 0:05…');
+  });
   it('works with a gateway that reports no phase', () => {
     expect(say(job({}))).toBe('Starting the encoder…');
     expect(say(job({ progress: 14 }))).toBe('Encoding, 14 % of the film is ready');

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,6 +19,9 @@ use super::report::SharedReport;
 pub(super) struct RelayBody {
     inner: Incoming,
     report: Arc<SharedReport>,
+    /// Bytes still to leave out, then bytes still to pass on (`None`: all).
+    skip: u64,
+    left: Option<u64>,
     patience: Duration,
     idle: Pin<Box<Sleep>>,
     waiting: bool,
@@ -40,11 +43,31 @@ impl RelayBody {
         RelayBody {
             inner,
             report,
+            skip: 0,
+            left: None,
             patience,
             idle,
             waiting: false,
             ended: false,
         }
+    }
+
+    /// Passes on only `length` bytes from byte `start` of the body.
+    pub(super) fn window(mut self, start: u64, length: u64) -> Self {
+        (self.skip, self.left) = (start, Some(length));
+        self
+    }
+
+    /// The part of `data` that lies in the window.
+    fn cut(&mut self, mut data: Bytes) -> Bytes {
+        let before = self.skip.min(data.len() as u64);
+        self.skip -= before;
+        data.advance(before as usize);
+        if let Some(left) = &mut self.left {
+            data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= data.len() as u64;
+        }
+        data
     }
 
     fn end(&mut self, complete: bool) {
@@ -63,49 +86,57 @@ impl Body for RelayBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.waiting = false;
-                if let Some(data) = frame.data_ref() {
-                    self.report.received(data.len() as u64);
-                }
-                if self.inner.is_end_stream() {
-                    self.end(true);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(e))) => {
-                self.end(false);
-                Poll::Ready(Some(Err(e.into())))
-            }
-            Poll::Ready(None) => {
+        loop {
+            if self.left == Some(0) {
                 self.end(true);
-                Poll::Ready(None)
+                return Poll::Ready(None);
             }
-            Poll::Pending => {
-                // The clock runs only while the source is waited for, not while ffmpeg is busy.
-                if !self.waiting {
-                    self.waiting = true;
-                    let until = Instant::now() + self.patience;
-                    self.idle.as_mut().reset(until);
-                }
-                match self.idle.as_mut().poll(cx) {
-                    Poll::Ready(()) => {
-                        self.end(false);
-                        Poll::Ready(Some(Err(RelayError::Idle)))
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.waiting = false;
+                    // Trailers belong to the connection that they came on.
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    self.report.received(data.len() as u64);
+                    let data = self.cut(data);
+                    if self.is_end_stream() {
+                        self.end(true);
                     }
-                    Poll::Pending => Poll::Pending,
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Poll::Ready(Some(Err(e))) => {
+                    self.end(false);
+                    return Poll::Ready(Some(Err(e.into())));
+                }
+                Poll::Ready(None) => {
+                    self.end(true);
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    // The clock runs only while the source is waited for, not while ffmpeg is busy.
+                    if !self.waiting {
+                        self.waiting = true;
+                        let until = Instant::now() + self.patience;
+                        self.idle.as_mut().reset(until);
+                    }
+                    std::task::ready!(self.idle.as_mut().poll(cx));
+                    self.end(false);
+                    return Poll::Ready(Some(Err(RelayError::Idle)));
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.left == Some(0) || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.left
+            .map_or_else(|| self.inner.size_hint(), SizeHint::with_exact)
     }
 }
 

@@ -26,6 +26,9 @@ use crate::source::policy::SourcePolicy;
 /// How much is read from a socket at once; fewer, larger reads cost less.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Ranges of longer bodies are not made up for: each would cost reading the whole body.
+const MAX_EMULATED_BYTES: u64 = 64 * 1024 * 1024;
+
 /// What ffmpeg sends through a tunnel is short.
 const TUNNEL_REQUEST_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -151,7 +154,54 @@ async fn forward(
     remove_hop_by_hop(&mut parts.headers);
     parts.version = http::Version::HTTP_11;
     let body = RelayBody::new(body, context.report.clone(), context.patience);
+    let body = match missing_range(&request, &parts) {
+        Some((first, last, total)) => {
+            parts.status = StatusCode::PARTIAL_CONTENT;
+            let length = last - first + 1;
+            let range = format!("bytes {first}-{last}/{total}");
+            for (name, value) in [
+                (header::CONTENT_RANGE, range),
+                (header::CONTENT_LENGTH, length.to_string()),
+            ] {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    parts.headers.insert(name, value);
+                }
+            }
+            parts
+                .headers
+                .insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            body.window(first, length)
+        }
+        None => body,
+    };
     Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// The first and last byte of the range that a source without ranges left out, and the length of
+/// its whole body. ffmpeg could not read the index at the end of such a source: the gate reads and
+/// drops what comes before the range.
+fn missing_range(
+    request: &Request<Incoming>,
+    answer: &http::response::Parts,
+) -> Option<(u64, u64, u64)> {
+    if request.method() != Method::GET
+        || answer.status != StatusCode::OK
+        || answer.headers.contains_key(header::CONTENT_ENCODING)
+    {
+        return None;
+    }
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let text = |map: &HeaderMap, name| Some(map.get(name)?.to_str().ok()?.to_owned());
+    let total = number(&text(&answer.headers, header::CONTENT_LENGTH)?)?;
+    let range = text(request.headers(), header::RANGE)?;
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let first = number(first)?;
+    let last = if last.is_empty() {
+        total.checked_sub(1)?
+    } else {
+        number(last)?.min(total.checked_sub(1)?)
+    };
+    (total <= MAX_EMULATED_BYTES && first <= last).then_some((first, last, total))
 }
 
 async fn ask(

@@ -275,6 +275,39 @@ async fn a_body_that_breaks_off_is_reported_until_a_whole_one_follows() {
 }
 
 #[tokio::test]
+async fn ranges_are_made_up_for_where_the_source_has_none() {
+    let f = open(&[], &[], "http://h/");
+    let server = Server::start(&f.tracker, |_| {
+        b"HTTP/1.0 200 OK\r\nContent-Length: 10\r\n\r\n0123456789".to_vec()
+    })
+    .await;
+    for (range, content_range, body) in [
+        ("bytes=0-", Some("bytes 0-9/10"), "0123456789"),
+        ("bytes=4-", Some("bytes 4-9/10"), "456789"),
+        ("bytes=4-6", Some("bytes 4-6/10"), "456"),
+        ("bytes=9-99", Some("bytes 9-9/10"), "9"),
+        ("bytes=10-", None, "0123456789"),
+        ("bytes=-2", None, "0123456789"),
+        ("bytes=6-4", None, "0123456789"),
+    ] {
+        let request = format!(
+            "GET http://{}/ HTTP/1.1\r\nRange: {range}\r\nConnection: close\r\n\r\n",
+            server.address
+        );
+        let reply = f.ask(&request).await;
+        let (head, got) = reply.split_once("\r\n\r\n").unwrap();
+        assert_eq!(got, body, "{range}");
+        let found = head.lines().find_map(|l| l.strip_prefix("content-range: "));
+        assert_eq!(found, content_range, "{range}");
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{range}: {head}"
+        );
+        assert!(!f.guard.report().truncated);
+    }
+}
+
+#[tokio::test]
 async fn only_proxy_requests_are_answered() {
     let f = open(&[], &[], "http://h/");
     assert!(f.get("/").await.starts_with("HTTP/1.1 400"));

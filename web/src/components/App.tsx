@@ -3,7 +3,7 @@ import { baseOf, pageAddress, readDeepLink, sameOrigin } from '../address';
 import { Gateway, type PlayRequest } from '../api';
 import { clock, sourceName } from '../format';
 import { NO_PLAYER, type PlayerView } from '../player';
-import { readyStretches } from '../ready';
+import { lengthSoFar, readyStretches } from '../ready';
 import { sentence } from '../sentence';
 import { JobSession, type SessionView } from '../session';
 import { FilePicker } from './FilePicker';
@@ -29,17 +29,16 @@ export function App() {
     video: 'h264',
   });
   const [session, setSession] = useState<SessionView>({ kind: 'none' });
-  const [player, setPlayer] = useState<PlayerView>(NO_PLAYER);
   const [playing, setPlaying] = useState({ name: '', since: 0 });
+  const [shown, setShown] = useState<{ view: PlayerView; since: number }>({ view: NO_PLAYER, since: 0 });
+  // The player of the former film may still speak while it is taken down.
+  const player = shown.since === playing.since ? shown.view : NO_PLAYER;
   const [browsing, setBrowsing] = useState(false);
 
   const gateway = useMemo(() => new Gateway(BASE, visitName()), []);
   const jobs = useMemo(() => new JobSession(gateway, setSession), []);
 
-  const begin = (name: string): void => {
-    setPlayer(NO_PLAYER);
-    setPlaying({ name, since: performance.now() });
-  };
+  const begin = (name: string): void => setPlaying({ name, since: performance.now() });
   const play = (wanted: PlayRequest = request): void => {
     const source = wanted.source.trim();
     if (source === '') return;
@@ -64,6 +63,13 @@ export function App() {
   }, [playing.name, session.kind]);
 
   const job = session.kind === 'job' ? session.job : null;
+  // A link to a job says only its id.
+  useEffect(() => {
+    const source = job?.source ?? null;
+    if (source === null || playing.name !== '') return;
+    setPlaying({ ...playing, name: sourceName(source) });
+    if (request.source === '') setRequest({ ...request, source });
+  }, [job?.source]);
   const said = sentence(session, player);
   const broken = job !== null && (job.state === 'error' || job.state === 'cancelled');
   const over = broken || player.trouble?.fatal === true;
@@ -104,12 +110,13 @@ export function App() {
             name={playing.name === '' ? 'Video' : playing.name}
             waiting={active && player.firstPictureMs === null && !player.blocked && said.tone !== 'bad'}
             inviting={session.kind === 'none'}
-            onView={setPlayer}
+            silenced={player.silenced}
+            onView={(view, since) => setShown({ view, since })}
           />
           {session.kind !== 'none' && (
             <div class="below">
               {streamUrl !== null && (
-                <ReadyMap stretches={stretches} duration={job?.durationSeconds ?? null} position={player.position} />
+                <ReadyMap stretches={stretches} duration={job === null ? null : lengthSoFar(job)} position={player.position} />
               )}
               <div class="line">
                 <p class="status" data-tone={said.tone} data-key={said.key} id="status">
@@ -121,7 +128,7 @@ export function App() {
                     type="button"
                     class="plain"
                     onClick={() => {
-                      setPlayer(NO_PLAYER);
+                      begin('');
                       jobs.stop();
                     }}
                   >

@@ -1,0 +1,152 @@
+//! Requests to a running gateway.
+
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use url::Url;
+
+/// From the request to the head of the answer: a gateway probes a source and starts an encoder in it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// Larger than the playlist of two days.
+const MAX_BODY_BYTES: usize = 8 << 20;
+
+/// Talks to one gateway.
+pub(super) struct GatewayClient {
+    base: Url,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl GatewayClient {
+    /// `base` ends in a slash. https is verified against Mozilla's root certificates.
+    pub(super) fn new(base: Url) -> Self {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let http = Client::builder(TokioExecutor::new()).build(connector);
+        GatewayClient { base, http }
+    }
+
+    /// The address of `path`, which has no leading slash.
+    pub(super) fn url(&self, path: &str) -> anyhow::Result<Url> {
+        Ok(self.base.join(path)?)
+    }
+
+    /// The JSON that answers a request; an error holds the gateway's own words.
+    pub(super) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let answer = self.request(method, &self.url(path)?, body).await?;
+        let foreign = || anyhow!("{} is not the address of a GhostStream gateway", self.base);
+        serde_json::from_slice(&whole(answer).await?).map_err(|_| foreign())
+    }
+
+    /// A file of a stream, as text.
+    pub(super) async fn text(&self, url: &Url) -> anyhow::Result<String> {
+        let answer = self.request(Method::GET, url, None).await?;
+        Ok(String::from_utf8_lossy(&whole(answer).await?).into_owned())
+    }
+
+    /// Waits until `url` is being answered with success; what it holds is not read.
+    pub(super) async fn begins(&self, url: &Url) -> anyhow::Result<()> {
+        self.request(Method::GET, url, None).await.map(drop)
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method).uri(url.as_str());
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let sent = tokio::time::timeout(ANSWER_WITHIN, self.http.request(request)).await;
+        let seconds = ANSWER_WITHIN.as_secs();
+        let sent = sent.map_err(|_| anyhow!("the gateway did not answer within {seconds} s"))?;
+        let unreachable = |e| anyhow!("no gateway answers at {}: {}", self.base, root(&e));
+        let answer = sent.map_err(unreachable)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = whole(answer).await.unwrap_or_default();
+        match reason(&body) {
+            Some(reason) => bail!(reason),
+            None => bail!("{} answered {status}", self.base),
+        }
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn root(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => root(cause),
+        None => error.to_string(),
+    }
+}
+
+async fn whole(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
+    let body = Limited::new(answer.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await;
+    let body = body.map_err(|e| anyhow!("the gateway's answer broke off: {e}"))?;
+    Ok(body.to_bytes())
+}
+
+/// The words in an error body: `detail` as text, or as a list of `{loc, msg}`.
+fn reason(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let detail = match &body["detail"] {
+        Value::String(text) => return Some(text.clone()),
+        Value::Array(detail) => detail,
+        _ => return None,
+    };
+    let place = |e: &Value| {
+        let parts = e["loc"].as_array().into_iter().flatten();
+        let names = parts.filter_map(Value::as_str).filter(|p| *p != "body");
+        names.collect::<Vec<_>>().join(".")
+    };
+    let texts: Vec<String> = detail
+        .iter()
+        .filter_map(|e| Some(format!("{}: {}", place(e), e["msg"].as_str()?)))
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_words_are_found() {
+        let cases = [
+            (r#"{"detail": "Job not found"}"#, Some("Job not found")),
+            (
+                r#"{"detail": [{"loc": ["body", "output", "bitrate"], "msg": "not a bitrate"}]}"#,
+                Some("output.bitrate: not a bitrate"),
+            ),
+            (r#"{"detail": []}"#, None),
+            ("<html>", None),
+        ];
+        for (body, words) in cases {
+            assert_eq!(reason(body.as_bytes()).as_deref(), words, "{body}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The program itself, run as its users run it.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::app::{TestApp, ffmpeg};
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program under test is a process"
+)]
+fn program(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ghoststream"));
+    command
+        .args(args)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end without keeping the gateway of the test from its work.
+async fn run(folder: &Path, args: &[&str]) -> Output {
+    let mut command = program(folder, args);
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap());
+    run.await.unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn clip(folder: &Path, name: &str) {
+    let path = folder.join(name);
+    let video = "testsrc2=s=320x180:r=25:d=6";
+    ffmpeg(&[
+        "-f",
+        "lavfi",
+        "-i",
+        video,
+        "-c:v",
+        "mpeg4",
+        path.to_str().unwrap(),
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submitted_film_plays_where_it_says() {
+    let app = TestApp::start().await;
+    let folder = app.folder.path();
+    clip(folder, "a film.mkv");
+    let url = app.gateway.url();
+    let args = ["submit", "a film.mkv", "--gateway", &url];
+    let plain = run(folder, &args).await;
+    assert!(plain.status.success(), "{}", stderr(&plain));
+    let text = String::from_utf8(plain.stdout).unwrap();
+    assert!(text.starts_with(&format!("page:    {url}/?job=")), "{text}");
+
+    let output = run(
+        folder,
+        &[&args[..], &["--json", "--resolution", "360p"]].concat(),
+    )
+    .await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let job = told["job_id"].as_str().unwrap();
+    assert_eq!(told["page_url"], format!("{url}/?job={job}"));
+    let stream = told["stream_url"].as_str().unwrap();
+    assert_eq!(app.get(stream).await.status, StatusCode::OK);
+    assert!(!app.file(job, "segment_00000.ts").await.is_empty());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_played_is_refused_in_words() {
+    let app = TestApp::start().await;
+    let folder = app.folder.path();
+    std::fs::write(folder.join("film.mkv"), "no film at all").unwrap();
+    let url = app.gateway.url();
+    let refusals = [
+        (
+            vec!["submit", "film.mkv", "--gateway", &url],
+            "cannot be played",
+        ),
+        (
+            vec!["submit", "none.mkv", "--gateway", &url],
+            "no such file",
+        ),
+        (
+            vec!["submit", "film.mkv", "--gateway", &url, "--hw-accel", "amf"],
+            "cannot be played",
+        ),
+        // A port that nothing listens on.
+        (
+            vec!["submit", "film.mkv", "--gateway", "127.0.0.1:9"],
+            "no gateway answers at http://127.0.0.1:9/",
+        ),
+    ];
+    for (args, words) in refusals {
+        let output = run(folder, &args).await;
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        let told = stderr(&output).to_lowercase();
+        assert!(told.contains(words), "{args:?}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    let left = app.get("/api/stats").await.json();
+    assert_eq!(left["active_jobs"], 0, "{left}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_start_is_told_in_one_line_that_names_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let cases = [
+        ("server: {prot: 1}", "server.prot"),
+        (
+            "transcoding: {ffmpeg_path: /nowhere/ffmpeg}",
+            "transcoding.ffmpeg_path",
+        ),
+        ("sources: {roots: [/nowhere]}", "sources.roots"),
+    ];
+    for (yaml, key) in cases {
+        std::fs::write(folder.join("c.yaml"), yaml).unwrap();
+        let output = run(folder, &["--port", "0", "-c", "c.yaml"]).await;
+        assert_eq!(output.status.code(), Some(1), "{yaml}");
+        let told = stderr(&output);
+        assert!(told.contains(key), "{yaml}: {told}");
+    }
+}
+
+/// A gateway process; killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended, mostly; else it must not outlive the test.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "no {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn serving_ends_with_code_0_on_both_signals() {
+    use nix::sys::signal::{Signal, kill};
+    for end in [Signal::SIGTERM, Signal::SIGINT] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let args = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--ready-file",
+            "ready",
+        ];
+        let mut command = program(folder, &args);
+        let mut running = Running(command.stderr(Stdio::null()).spawn().unwrap());
+        let ready = folder.join("ready");
+        let url = wait_for("ready file", || std::fs::read_to_string(&ready).ok()).await;
+        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+        let pid = nix::unistd::Pid::from_raw(running.0.id() as i32);
+        kill(pid, end).unwrap();
+        let status = wait_for("end", || running.0.try_wait().unwrap()).await;
+        assert_eq!(status.code(), Some(0), "{end}");
+        let left = std::fs::read_dir(folder.join("transcode_temp")).unwrap();
+        assert_eq!(left.count(), 0, "segments are left");
+    }
+}

@@ -1,0 +1,232 @@
+//! Segments that different encoder runs made fit together without a fault: every picture of the
+//! frame grid is there once and shows what it must, every audio frame is there once, sound and
+//! picture lie where the source has them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use ghoststream::media::StreamRequest;
+use ghoststream::plan::StreamPlan;
+
+use crate::media::{gateway_ffmpegs, make, pictures, sweeps};
+use crate::runs;
+
+/// A synthetic source.
+struct Clip {
+    name: &'static str,
+    inputs: Vec<String>,
+    options: &'static str,
+    request: StreamRequest,
+}
+
+fn clip(name: &'static str, inputs: &[String], options: &'static str) -> Clip {
+    Clip {
+        name,
+        inputs: inputs.to_vec(),
+        options,
+
+        request: StreamRequest::default(),
+    }
+}
+
+fn both(rate: &str, sample_rate: u32) -> [String; 2] {
+    [pictures(rate, 9.3), sweeps(sample_rate, 9.3)]
+}
+
+/// Makes each clip, streams it with each ffmpeg, and checks everything; says all that failed.
+async fn check_clips(clips: Vec<Clip>) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut faults = Vec::new();
+    for ffmpeg in gateway_ffmpegs() {
+        let opener = runs::opener(&ffmpeg, folder).await;
+        for clip in &clips {
+            let inputs: Vec<&str> = clip.inputs.iter().map(String::as_str).collect();
+            let source = make(folder, clip.name, &inputs, clip.options);
+            let plan = runs::plan(&opener, &source, &clip.request).await;
+            let checking = || check_clip(&ffmpeg, &source, plan, folder);
+            if let Err(fault) = catch_unwind(AssertUnwindSafe(checking)) {
+                let fault = fault
+                    .downcast::<String>()
+                    .map_or_else(|_| String::new(), |f| *f);
+                faults.push(format!("{} with {}: {fault}", clip.name, ffmpeg.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+fn check_clip(ffmpeg: &Path, source: &Path, plan: StreamPlan, folder: &Path) {
+    let joined = runs::apart(ffmpeg, source, plan);
+    let files = joined.check(folder);
+    joined.check_length(source);
+    if joined.plan.video.is_some() {
+        joined.check_numbers(source, &files[0]);
+    }
+    if joined.plan.audio.is_some() {
+        joined.check_sound(source, files.last().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frame_rates_are_exact() {
+    check_clips(vec![
+        clip("30.mp4", &both("30", 48000), "-c:v libx264 -c:a aac"),
+        clip(
+            "23.976.mkv",
+            &both("24000/1001", 48000),
+            "-c:v libx264 -c:a aac",
+        ),
+        clip(
+            "29.97.mp4",
+            &both("30000/1001", 44100),
+            "-c:v libx264 -c:a aac",
+        ),
+        clip(
+            "59.94.mkv",
+            &both("60000/1001", 48000),
+            "-c:v libx264 -c:a libopus",
+        ),
+        clip("10.mp4", &both("10", 48000), "-c:v libx264 -c:a aac"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn odd_time_lines_are_exact() {
+    let vfr = |seconds: f64| {
+        format!(
+            "{},select='gt(mod(n,7),2)+lt(mod(n,60),30)'",
+            pictures("30", seconds)
+        )
+    };
+    let sound = sweeps(48000, 9.3);
+    let late = |stream: &str, by: f64| format!("-itsoffset {by}|{stream}");
+    let plain = &both("25", 48000);
+    check_clips(vec![
+        clip(
+            "vfr.mkv",
+            &[vfr(9.3), sound.clone()],
+            "-fps_mode vfr -c:v libx264 -c:a aac",
+        ),
+        clip(
+            "vfr.mp4",
+            &[vfr(9.3), sound.clone()],
+            "-fps_mode vfr -c:v libx264 -c:a aac",
+        ),
+        clip(
+            "start.mkv",
+            plain,
+            "-c:v libx264 -c:a aac -output_ts_offset 7.3",
+        ),
+        clip(
+            "late-video.mp4",
+            &[late(&pictures("25", 8.0), 1.3), sound.clone()],
+            "-c:v libx264 -c:a aac",
+        ),
+        clip(
+            "late-audio.mp4",
+            &[pictures("25", 9.0), late(&sweeps(48000, 7.0), 1.7)],
+            "-c:v libx264 -c:a aac",
+        ),
+        clip(
+            "late-audio.mkv",
+            &[pictures("25", 9.0), late(&sweeps(48000, 7.0), 1.7)],
+            "-c:v libx264 -c:a libopus",
+        ),
+        clip(
+            "one-key.mp4",
+            plain,
+            "-c:v libx264 -g 9999 -sc_threshold 0 -c:a aac",
+        ),
+        clip(
+            "short-audio.mkv",
+            &[pictures("25", 9.3), sweeps(48000, 3.1)],
+            "-c:v libx264 -c:a aac",
+        ),
+        clip(
+            "short-video.mp4",
+            &[pictures("25", 5.1), sound.clone()],
+            "-c:v libx264 -c:a aac",
+        ),
+        clip("silent.mp4", &plain[..1], "-c:v libx264"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transport_streams_are_exact() {
+    let plain = &both("25", 48000);
+    check_clips(vec![
+        clip("25.ts", plain, "-c:v libx264 -g 50 -c:a aac"),
+        clip(
+            "open-gop.ts",
+            plain,
+            "-c:v libx264 -x264-params open-gop=1:keyint=40 -c:a mp2",
+        ),
+        clip(
+            "one-key.ts",
+            plain,
+            "-c:v libx264 -g 9999 -sc_threshold 0 -c:a ac3",
+        ),
+        clip(
+            "mpeg2.ts",
+            &both("30000/1001", 44100),
+            "-c:v mpeg2video -b:v 2M -bf 2 -c:a mp2",
+        ),
+        clip(
+            "wrap.ts",
+            plain,
+            "-c:v libx264 -g 50 -c:a aac -output_ts_offset 95437",
+        ),
+        clip(
+            "program.mpg",
+            plain,
+            "-c:v mpeg2video -b:v 2M -c:a mp2 -f vob",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_are_exact() {
+    let plain = &both("25", 44100);
+    check_clips(vec![
+        clip("a.flv", plain, "-c:v libx264 -c:a aac"),
+        clip("old.flv", plain, "-c:v flv1 -b:v 1M -c:a libmp3lame"),
+        clip("a.avi", plain, "-c:v mpeg4 -b:v 1M -c:a libmp3lame"),
+        clip("b.avi", plain, "-c:v mpeg4 -bf 2 -b:v 1M -c:a ac3"),
+        clip("a.wmv", plain, "-c:v wmv2 -b:v 1M -c:a wmav2"),
+        clip("a.ogv", plain, "-c:v libtheora -b:v 1M -c:a libvorbis"),
+        clip(
+            "a.webm",
+            &both("30", 48000),
+            "-c:v libvpx -b:v 1M -deadline realtime -c:a libopus",
+        ),
+        clip(
+            "frag.mp4",
+            plain,
+            "-c:v libx264 -c:a aac -movflags frag_keyframe+empty_moov",
+        ),
+        clip("pcm.mov", plain, "-c:v mjpeg -q:v 2 -c:a pcm_s16le"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_is_exact() {
+    let of = |rate| [sweeps(rate, 9.3)];
+    let with = |rate| [pictures("25", 9.3), sweeps(rate, 9.3)];
+    check_clips(vec![
+        clip("22050.mkv", &with(22050), "-c:v libx264 -c:a aac"),
+        clip("8000.mkv", &with(8000), "-c:v libx264 -c:a pcm_s16le"),
+        clip("96000.mkv", &with(96000), "-c:v libx264 -c:a flac"),
+        clip("vorbis.mkv", &with(44100), "-c:v libx264 -c:a libvorbis"),
+        clip("alone.mp3", &of(44100), "-c:a libmp3lame"),
+        clip("alone.flac", &of(48000), "-c:a flac"),
+        clip("alone.m4a", &of(44100), "-c:a aac"),
+        clip("alone.wav", &of(22050), "-c:a pcm_s16le"),
+        clip("alone.ogg", &of(48000), "-c:a libopus"),
+    ])
+    .await;
+}

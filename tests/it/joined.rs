@@ -1,0 +1,275 @@
+//! What must hold of the segments of a stream, whichever runs made them.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ghoststream::plan::StreamPlan;
+
+use crate::media::{Packet, complaints, decode_numbers, decode_sound, packets, rms, shift};
+
+/// A media playlist with all its segments.
+pub(crate) struct Rendition {
+    /// Empty for transport streams.
+    pub(crate) init: Bytes,
+    /// `EXTINF` of each segment.
+    pub(crate) lengths: Vec<f64>,
+    /// `EXT-X-TARGETDURATION`.
+    pub(crate) target: f64,
+    pub(crate) segments: Vec<Bytes>,
+}
+
+impl Rendition {
+    /// The segments in their order, and where each begins.
+    fn joined(&self) -> (Vec<u8>, Vec<u64>) {
+        let mut all = self.init.to_vec();
+        let mut starts = Vec::new();
+        for segment in &self.segments {
+            starts.push(all.len() as u64);
+            all.extend_from_slice(segment);
+        }
+        (all, starts)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.lengths.iter().sum()
+    }
+
+    /// RFC 8216 section 4.3.3.1.
+    fn check_lengths(&self) {
+        for length in &self.lengths {
+            assert!(
+                *length > 0.0 && length.round() <= self.target,
+                "EXTINF {length}"
+            );
+        }
+    }
+}
+
+/// A stream with all its segments: one rendition with both tracks, or one for each.
+pub(crate) struct Joined {
+    pub(crate) plan: StreamPlan,
+    pub(crate) renditions: Vec<Rendition>,
+}
+
+impl Joined {
+    /// Where the timeline's zero is on the clock of the output, and that clock's rate.
+    fn video_clock(&self) -> (i64, i64) {
+        let video = self.plan.video.as_ref().unwrap();
+        if self.renditions[0].init.is_empty() {
+            (900_000, 90_000)
+        } else {
+            let scale = i64::from(ghoststream::plan::video_timescale(video));
+            (10 * scale, scale)
+        }
+    }
+
+    fn rate(&self) -> (i64, i64) {
+        let rate = self.plan.video.as_ref().unwrap().rate;
+        (i64::from(rate.num()), i64::from(rate.den()))
+    }
+
+    fn picture_count(&self, seconds: f64) -> i64 {
+        let (num, den) = self.rate();
+        (seconds * num as f64 / den as f64).round() as i64
+    }
+
+    /// All pictures lie on the grid, each once, in the segment that they belong to.
+    fn check_pictures(&self, found: &[Packet], starts: &[u64]) {
+        let rendition = &self.renditions[0];
+        let (origin, scale) = self.video_clock();
+        let (num, den) = self.rate();
+        let tick = |n: i64| origin + (2 * n * scale * den + num).div_euclid(2 * num);
+        let mut at = 0;
+        let mut last_dts = i64::MIN;
+        for (i, start) in starts.iter().enumerate() {
+            let end = starts.get(i + 1).copied().unwrap_or(u64::MAX);
+            let within = |p: &&Packet| (*start..end).contains(&p.position);
+            let here: Vec<Packet> = found.iter().filter(within).copied().collect();
+            let count = self.picture_count(rendition.lengths[..=i].iter().sum()) - at;
+            let mut times: Vec<i64> = here.iter().map(|p| p.pts).collect();
+            times.sort_unstable();
+            let planned: Vec<i64> = (at..at + count).map(tick).collect();
+            assert_eq!(times, planned, "pictures of segment {i}");
+            assert!(
+                here[0].key && here[0].pts == tick(at),
+                "segment {i} begins with no key frame"
+            );
+            for p in &here {
+                assert!(
+                    p.dts > last_dts && p.dts <= p.pts,
+                    "decoding times of segment {i}"
+                );
+                last_dts = p.dts;
+            }
+            at += count;
+        }
+        assert_eq!(found.len() as i64, at);
+    }
+
+    /// All audio frames are there, each once, in the segment in which they start.
+    fn check_frames(&self, found: &[Packet], starts: &[u64], alone: bool) {
+        let rendition = self.renditions.last().unwrap();
+        let rate = i64::from(self.plan.audio.as_ref().unwrap().sample_rate);
+        let (origin, scale) = if rendition.init.is_empty() {
+            (900_000, 90_000)
+        } else {
+            (10 * rate, rate)
+        };
+        let segment_ends: Vec<f64> = self.renditions[0]
+            .lengths
+            .iter()
+            .scan(0.0, |sum, l| {
+                *sum += l;
+                Some(*sum)
+            })
+            .collect();
+        for (n, p) in (0_i64..).zip(found) {
+            let planned = origin as f64 + (n * 1024 * scale) as f64 / rate as f64;
+            // Within a packet of the transport stream the demuxer adds up rounded lengths.
+            assert!(
+                (p.pts as f64 - planned).abs() <= 2.0,
+                "frame {n} at {} not {planned}",
+                p.pts
+            );
+            let segment = starts.partition_point(|s| *s <= p.position) - 1;
+            let time = (n * 1024) as f64 / rate as f64;
+            let begin = if segment == 0 {
+                0.0
+            } else {
+                segment_ends[segment - 1]
+            };
+            assert!(
+                time > begin - 1e-4 && time < segment_ends[segment] + 1e-4,
+                "frame {n} lies in segment {segment}"
+            );
+        }
+        let frames = found.len() as f64 * 1024.0 / rate as f64;
+        let missing = self.renditions[0].seconds() - frames;
+        assert!(
+            missing < 1e-4 && missing > -1024.0 / rate as f64 - 1e-4,
+            "{missing} s of sound are missing"
+        );
+        if alone {
+            assert!(
+                (rendition.seconds() - frames).abs() < 1e-4,
+                "EXTINF of sound"
+            );
+        }
+    }
+
+    /// Everything that can be said without knowing what the source shows. Gives the joined files.
+    pub(crate) fn check(&self, folder: &Path) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for (n, rendition) in self.renditions.iter().enumerate() {
+            rendition.check_lengths();
+            let (bytes, starts) = rendition.joined();
+            let name = if rendition.init.is_empty() {
+                "joined.ts"
+            } else {
+                "joined.mp4"
+            };
+            let path = folder.join(format!("{n}_{name}"));
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(complaints(&path), "");
+            let both = self.renditions.len() == 1;
+            if self.plan.video.is_some() && n == 0 {
+                self.check_pictures(&packets(&path, "v:0"), &starts);
+            }
+            if self.plan.audio.is_some() && (both || n == 1) {
+                self.check_frames(&packets(&path, "a:0"), &starts, !both);
+            }
+            files.push(path);
+        }
+        files
+    }
+
+    /// Grid pictures show the numbers that the source shows at their times.
+    pub(crate) fn check_numbers(&self, source: &Path, joined: &Path) {
+        let video = self.plan.video.as_ref().unwrap();
+        let (times, numbers) = decode_numbers(source, &format!("0:{}", video.stream));
+        let (_, shown) = decode_numbers(joined, "0:v:0");
+        let (num, den) = self.rate();
+        let origin = self.plan.origin.as_secs_f64();
+        let slots = |shift: f64| -> Vec<i64> {
+            let slot = |t: &f64| ((t + shift - origin) * num as f64 / den as f64).round() as i64;
+            times.iter().map(slot).collect()
+        };
+        // Timestamps exactly between two places may fall to either.
+        let variants = [slots(0.0), slots(1e-4), slots(-1e-4)];
+        let planned = |n: i64, slots: &[i64]| {
+            let last = slots.iter().rposition(|s| *s <= n).unwrap_or(0);
+            numbers[last]
+        };
+        let wrong: Vec<_> = (0_i64..)
+            .zip(&shown)
+            .filter(|(n, s)| !variants.iter().any(|v| planned(*n, v) == **s))
+            .map(|(n, s)| (n, *s, planned(n, &variants[0])))
+            .collect();
+        assert!(
+            wrong.is_empty(),
+            "{} pictures are wrong: (place, shown, planned) {:?}",
+            wrong.len(),
+            &wrong[..wrong.len().min(12)]
+        );
+    }
+
+    /// Sound lies where the source has it, at every join and between.
+    pub(crate) fn check_sound(&self, source: &Path, joined: &Path) {
+        const WINDOW: usize = 2048;
+        let audio = self.plan.audio.as_ref().unwrap();
+        let rate = audio.sample_rate;
+        let theirs = decode_sound(source, &format!("0:{}", audio.stream), rate);
+        let ours = decode_sound(joined, "0:a:0", rate);
+        let origin = self.plan.origin.as_secs_f64();
+        let reach = rate as usize / 250;
+        let window = WINDOW as f64 / f64::from(rate);
+        let mut at = 0.0;
+        for length in &self.renditions[0].lengths {
+            for time in [at - window / 2.0, at + length / 2.0] {
+                let mine = ours.at(10.0 + time, WINDOW);
+                let begin = origin + time - reach as f64 / f64::from(rate);
+                let other = theirs.at(begin, WINDOW + 2 * reach);
+                let whole = time > 0.05
+                    && origin + time > theirs.start + 0.05
+                    && origin + time + window < theirs.end() - 0.05;
+                if whole {
+                    let (lag, likeness) = shift(&mine, &other);
+                    let late = -lag as f64 / f64::from(rate) * 1000.0;
+                    assert!(
+                        late.abs() <= 1.0 && likeness > 0.8,
+                        "sound at {time:.3} s is {late:.2} ms late, likeness {likeness:.3}"
+                    );
+                } else if rms(&other) < 1e-4 {
+                    assert!(
+                        rms(&mine) < 1e-3,
+                        "noise at {time:.3} s, where the source is silent"
+                    );
+                }
+            }
+            at += length;
+        }
+    }
+
+    /// The timeline is as long as what the source shows.
+    pub(crate) fn check_length(&self, source: &Path) {
+        let mut end: f64 = 0.0;
+        let origin = self.plan.origin.as_secs_f64();
+        let mut slack = 0.0;
+        if let Some(video) = &self.plan.video {
+            let (times, _) = decode_numbers(source, &format!("0:{}", video.stream));
+            let frame = 1.0 / video.rate.as_f64();
+            end = end.max(times.iter().copied().fold(f64::MIN, f64::max) + frame - origin);
+            slack = frame;
+        }
+        if let Some(audio) = &self.plan.audio {
+            let sound = decode_sound(source, &format!("0:{}", audio.stream), audio.sample_rate);
+            end = end.max(sound.end() - origin);
+            slack = f64::max(slack, 1024.0 / f64::from(audio.sample_rate));
+        }
+        let listed = self.renditions[0].seconds();
+        assert!(
+            (listed - end).abs() <= slack * 1.5,
+            "{listed} s are listed, the source has {end} s"
+        );
+    }
+}
