@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 /// Lines kept for the report of an exit.
 const LINES: usize = 40;
-/// Longest line kept, bytes.
-const LINE_BYTES: usize = 400;
+/// Longest line kept, bytes: the longest path, and what is said of it.
+const LINE_BYTES: usize = 4400;
 
 /// The last lines of a process's standard error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,18 @@ impl LogTail {
         let mut text = text.to_owned();
         for secret in secrets.iter().filter(|s| !s.is_empty()) {
             text = text.replace(secret, "the source");
+            // A name with control characters is written otherwise; its folder still tells it.
+            let folder = secret.rfind('/').map_or("", |end| &secret[..end]);
+            if !folder.is_empty()
+                && let Some((before, after)) = text.split_once(folder)
+            {
+                let (_, why) = after.rsplit_once(": ")?;
+                text = format!("{before}the source: {why}");
+            }
+        }
+        if text.starts_with("Format not on whitelist") {
+            // It goes on with all formats there are.
+            text = "playlists and files of its kind are not played".to_owned();
         }
         let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
         (!text.trim().is_empty()).then(|| text.trim().to_owned())
@@ -119,7 +131,24 @@ mod tests {
             reason.as_deref(),
             Some("the source: Invalid data found when processing input")
         );
+        let odd = ["file:/srv/films/new\nline.mp4", "/srv/films/new\nline.mp4"];
+        let mut log = LogTail::default();
+        log.push("[error] file:/srv/films/new?line.mp4: Invalid data found");
+        assert_eq!(
+            log.reason(&odd).as_deref(),
+            Some("the source: Invalid data found")
+        );
+        let mut log = LogTail::default();
+        log.push("[error] file:/srv/films/new");
+        assert_eq!(log.reason(&odd), None);
         assert_eq!(LogTail::default().reason(&[]), None);
+        let mut log = LogTail::default();
+        log.push("[hls @ 0x1] [error] Format not on whitelist 'mov,mp4'");
+        let reason = log.reason(&[]);
+        assert_eq!(
+            reason.as_deref(),
+            Some("playlists and files of its kind are not played")
+        );
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod schedule;
 mod timeline;
 
 pub use playlist::{MasterEntry, MediaPlaylist, PlaylistKind, master_playlist};
-pub use schedule::{Action, HeadId, Scheduler, WaiterId};
+pub use schedule::{Action, Ending, HeadId, Scheduler, WaiterId};
 pub use timeline::{AudioCuts, Grid, SegmentTimeline};

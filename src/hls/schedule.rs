@@ -30,6 +30,17 @@ pub enum Action {
     GiveUp { waiter: WaiterId },
 }
 
+/// How a head ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It made what it was started for, or was stopped.
+    Done,
+    /// Before that; another one may fare better.
+    Failed,
+    /// Before that, and another one at the same place would fare no better.
+    Hopeless,
+}
+
 #[derive(Debug)]
 struct Head {
     /// The segment it makes now.
@@ -239,16 +250,20 @@ impl Scheduler {
         actions
     }
 
-    /// `head` is gone. `failed` says that it ended before it made what it was started for.
-    pub fn ended(&mut self, head: HeadId, failed: bool) -> Vec<Action> {
+    /// `head` is gone.
+    pub fn ended(&mut self, head: HeadId, how: Ending) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(gone) = self.heads.remove(&head) else {
             return actions;
         };
         self.release(head);
-        if failed {
+        if how != Ending::Done {
             let count = self.failures.entry(gone.next).or_insert(0);
-            *count += 1;
+            *count += if how == Ending::Hopeless {
+                MAX_FAILURES
+            } else {
+                1
+            };
             if *count >= MAX_FAILURES {
                 self.failures.remove(&gone.next);
                 let lost: Vec<WaiterId> = self
@@ -509,7 +524,7 @@ mod tests {
             assert!(!s.should_pause(head, u32::MAX));
             assert_eq!(s.finished(head, i), []);
         }
-        assert_eq!(s.ended(head, false), []);
+        assert_eq!(s.ended(head, Ending::Done), []);
         assert_eq!(s.ready_ranges(), [(0, 99)]);
     }
 
@@ -554,7 +569,7 @@ mod tests {
             assert_eq!(s.finished(second, i), []);
         }
         assert_eq!(s.finished(second, 49), []);
-        assert_eq!(s.ended(second, false), []);
+        assert_eq!(s.ended(second, Ending::Done), []);
     }
 
     #[test]
@@ -574,15 +589,27 @@ mod tests {
         let (waiter, mut actions) = s.request(3);
         for _ in 0..2 {
             let head = start_of(&actions).unwrap().0;
-            actions = s.ended(head, true);
+            actions = s.ended(head, Ending::Failed);
         }
         let head = start_of(&actions).unwrap().0;
         assert_eq!(
-            s.ended(head, true),
+            s.ended(head, Ending::Failed),
             [Action::GiveUp {
                 waiter: waiter.unwrap()
             }]
         );
+    }
+
+    #[test]
+    fn a_hopeless_head_is_not_replaced() {
+        let mut s = scheduler(10, 2);
+        let (waiter, actions) = s.request(3);
+        let head = start_of(&actions).unwrap().0;
+        let gives_up = Action::GiveUp {
+            waiter: waiter.unwrap(),
+        };
+        assert_eq!(s.ended(head, Ending::Hopeless), [gives_up]);
+        assert!(start_of(&s.request(3).1).is_some(), "asked again, it tries");
     }
 
     #[test]
@@ -591,12 +618,12 @@ mod tests {
         let (waiter, mut actions) = s.request(3);
         for _ in 0..2 {
             let head = start_of(&actions).unwrap().0;
-            actions = s.ended(head, true);
+            actions = s.ended(head, Ending::Failed);
         }
         let last = start_of(&actions).unwrap().0;
         assert_eq!(s.leave(waiter.unwrap()), []);
         assert_eq!(s.request(3).1, [], "the head in flight is waited for");
-        assert!(start_of(&s.ended(last, true)).is_some());
+        assert!(start_of(&s.ended(last, Ending::Failed)).is_some());
     }
 
     #[test]
@@ -673,7 +700,7 @@ mod tests {
             let (next, until) = self.live[&head];
             if next == until {
                 self.live.remove(&head);
-                let actions = self.s.ended(head, false);
+                let actions = self.s.ended(head, Ending::Done);
                 self.apply(actions);
                 return;
             }
@@ -706,7 +733,7 @@ mod tests {
                     Step::Work(i) => if let Some(head) = nth(i, &w) { w.work(head) },
                     Step::Crash(i) => if let Some(head) = nth(i, &w) {
                         w.live.remove(&head);
-                        let actions = w.s.ended(head, true);
+                        let actions = w.s.ended(head, Ending::Failed);
                         w.apply(actions);
                     },
                     Step::Evict(i) => w.s.evicted(i),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ffmpeg::{ExitReport, Process, encoder_command};
-use crate::hls::HeadId;
+use crate::hls::{Ending, HeadId};
 use crate::package::{Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter};
 use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun};
 use crate::source::{GateGuard, ffmpeg_input_options};
@@ -37,6 +37,8 @@ enum Outcome {
         unit: i64,
     },
     Failed(String),
+    /// The source's server gave nothing of use, however often it was asked.
+    Unreachable(String),
 }
 
 /// Time between SIGTERM and SIGKILL. Nothing an encoder still wants to say is of use.
@@ -47,17 +49,21 @@ const READ_BYTES: usize = 128 * 1024;
 pub(super) async fn run(track: Arc<Track>, order: Order) {
     let head = order.head;
     let mut at = order.segment;
-    let failure = fulfil(&track, &order, &mut at).await;
+    let (ending, failure) = match fulfil(&track, &order, &mut at).await {
+        None => (Ending::Done, None),
+        Some((ending, reason)) => (ending, Some(reason)),
+    };
     if let Some(reason) = &failure {
         tracing::warn!(
             stream.id = %track.core.id, track = track.kind.name(), segment = at, %reason,
             "an encoder run failed"
         );
     }
-    track.ended(head, at, failure);
+    track.ended(head, at, ending, failure);
 }
 
-async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<String> {
+/// How it failed and why; `None` when it did not.
+async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Ending, String)> {
     // Both are held until the process is gone.
     let _own = order
         .cancel
@@ -78,7 +84,8 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
             Outcome::TooLate => {
                 let learned = track.learned();
                 let Some(deeper) = learned.preroll.max(run.preroll).deeper() else {
-                    return Some("the source cannot be read at this place".into());
+                    let reason = "the source cannot be read at this place".into();
+                    return Some((Ending::Failed, reason));
                 };
                 tracing::debug!(
                     track = track.kind.name(),
@@ -94,7 +101,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
                     .source_end
                     .is_some_and(|known| known <= unit)
                 {
-                    return Some("the source ended too early".into());
+                    return Some((Ending::Failed, "the source ended too early".into()));
                 }
                 tracing::debug!(
                     track = track.kind.name(),
@@ -109,8 +116,9 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
                     let pause = tokio::time::sleep(Duration::from_millis(500));
                     order.cancel.run_until_cancelled(pause).await;
                 }
-                return Some(reason);
+                return Some((Ending::Failed, reason));
             }
+            Outcome::Unreachable(reason) => return Some((Ending::Hopeless, reason)),
         }
         if order.cancel.is_cancelled() {
             return None;
@@ -231,7 +239,11 @@ impl<'a> Run<'a> {
         if let Some(report) = gate.as_ref().map(GateGuard::report)
             && let Some(reason) = core.gate_trouble(&report)
         {
-            return Outcome::Failed(reason);
+            // ffmpeg has by itself asked again a few times for what was broken off.
+            return match self.delivered {
+                0 if report.truncated => Outcome::Unreachable(reason),
+                _ => Outcome::Failed(reason),
+            };
         }
         // An error after everything was made is of no interest.
         if !exit.success() && self.splitter.position().0 < self.until {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,13 +19,10 @@ use crate::source::{
 
 use super::error::SessionError;
 
-/// Time for ffprobe to understand a source.
-const PROBE_WITHIN: Duration = Duration::from_secs(9);
+/// Time for everything together.
+const OPEN_WITHIN: Duration = Duration::from_secs(9);
 /// Time to find the length of a source that does not say it.
 const SCAN_WITHIN: Duration = Duration::from_secs(6);
-
-/// Time to read the index of key frames; a source that only trickles is planned without.
-const INDEX_WITHIN: Duration = Duration::from_secs(9);
 
 /// Bytes of a source's beginning that tell its container.
 const SNIFF_BYTES: usize = 16;
@@ -122,7 +120,9 @@ impl Opener {
 
     /// What is known of a source: from the cache when its validators say that it is the same.
     async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
-        let (validators, reader) = match self.client.open(locator).await {
+        let deadline = Instant::now() + OPEN_WITHIN;
+        let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
+        let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
             Ok(opened) => opened,
             // What the server says is final; where only we cannot talk to it, ffprobe may.
             Err(SourceError::Unreachable(reason)) => {
@@ -135,21 +135,22 @@ impl Opener {
         if let Some(facts) = key.as_ref().and_then(|k| self.cache.get(k)) {
             return Ok(facts);
         }
-        let first_video = in_time(async {
+        let first_video = in_time(deadline, async {
             let reader = reader.as_ref()?;
             let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
             read_keyframe_index(reader, container, 0).await
         });
         // A source that is still being made has no length to be found by reading on.
         let finite = validators.length_bytes.is_some();
-        let (probe, mut keyframes) = tokio::join!(self.probe(locator, finite), first_video);
+        let (probe, mut keyframes) =
+            tokio::join!(self.probe(locator, finite, deadline), first_video);
         let probe = probe?;
         let main = probe.main_video().map(|v| v.index);
         let nth = probe.video.iter().position(|v| Some(v.index) == main);
         match (nth, &reader, ContainerHint::from_format_name(&probe.format)) {
             (Some(0), ..) => {}
             (Some(nth), Some(reader), Some(container)) => {
-                keyframes = in_time(read_keyframe_index(reader, container, nth)).await;
+                keyframes = in_time(deadline, read_keyframe_index(reader, container, nth)).await;
             }
             _ => keyframes = None,
         }
@@ -178,16 +179,20 @@ impl Opener {
         &self,
         locator: &SourceLocator,
         finite: bool,
+        deadline: Instant,
     ) -> Result<SourceProbe, SessionError> {
         let gate = self.gate(locator, &self.cancel);
         let gate =
             gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
         let input = ffmpeg_input_options(locator, gate.as_ref().map(GateGuard::proxy_url));
-        let mut probe = probe_source(&self.tools, &self.launcher, &input, PROBE_WITHIN)
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut probe = probe_source(&self.tools, &self.launcher, &input, left)
             .await
             .map_err(|error| blame(gate.as_ref(), error))?;
         if probe.duration.is_none() && finite && probe.format != "hls" {
-            let end = scan_duration(&self.tools, &self.launcher, &input, SCAN_WITHIN).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let within = left.min(SCAN_WITHIN);
+            let end = scan_duration(&self.tools, &self.launcher, &input, within).await;
             probe.duration = end
                 .map(|e| e - probe.start_time)
                 .filter(|d| d.is_positive());
@@ -196,9 +201,9 @@ impl Opener {
     }
 }
 
-/// The index is worth a wait, but not any.
-async fn in_time<T>(reading: impl Future<Output = Option<T>>) -> Option<T> {
-    tokio::time::timeout(INDEX_WITHIN, reading)
+/// The index is worth a wait, but not any: a source that only trickles is planned without.
+async fn in_time<T>(deadline: Instant, reading: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout_at(deadline, reading)
         .await
         .ok()
         .flatten()

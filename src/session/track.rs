@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::hls::{Action, HeadId, Scheduler, WaiterId};
+use crate::hls::{Action, Ending, HeadId, Scheduler, WaiterId};
 use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samples};
 use crate::plan::Preroll;
 
@@ -215,7 +215,7 @@ impl Track {
             None => Failure::Cancelled,
         };
         state.last_failure = failure.or(state.last_failure.take());
-        let actions = state.scheduler.ended(head, false);
+        let actions = state.scheduler.ended(head, Ending::Done);
         self.perform(&mut state, actions);
         let State {
             scheduler, growing, ..
@@ -589,13 +589,19 @@ impl Track {
     }
 
     /// A head is gone; its process has ended. What it began and nobody reads is dropped.
-    pub(super) fn ended(self: &Arc<Self>, head: HeadId, segment: u32, failure: Option<String>) {
+    pub(super) fn ended(
+        self: &Arc<Self>,
+        head: HeadId,
+        segment: u32,
+        ending: Ending,
+        failure: Option<String>,
+    ) {
         let mut state = self.lock();
         state.heads.remove(&head);
         if let Some(reason) = &failure {
             state.last_failure = Some(reason.clone());
         }
-        let actions = state.scheduler.ended(head, failure.is_some());
+        let actions = state.scheduler.ended(head, ending);
         let given_up = actions.iter().any(|a| matches!(a, Action::GiveUp { .. }));
         self.perform(&mut state, actions);
         let owned = state.scheduler.heads().any(|(_, next)| next == segment);

@@ -21,8 +21,9 @@ sox,tak,truehd,tta,voc,w64,wav,wv,xwma,srt,ass,webvtt,sup";
 /// gate sees and reports the cause.
 const READ_TIMEOUT_US: &str = "25000000";
 
-/// Reconnects wait 0, 1 and 3 seconds; ffmpeg gives up when the next wait would exceed this.
-const RECONNECT_DELAY_MAX_S: &str = "4";
+/// Reconnects wait 0 and 1 second; ffmpeg gives up when the next wait, of 3, would exceed this. It
+/// does so for each of several reads, and runs that end early are started anew.
+const RECONNECT_DELAY_MAX_S: &str = "2";
 
 /// How ffmpeg or ffprobe is given a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
