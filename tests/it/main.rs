@@ -15,6 +15,7 @@ mod fake;
 mod file_server;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod joined;
 #[cfg(test)]
 mod media;
