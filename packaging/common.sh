@@ -156,7 +156,7 @@ rust_from_rustup() {
 page_sum() {
     (
         cd "$root/web" || exit 1
-        find . \( -name node_modules -o -name dist \) -prune -o -type f -print | LC_ALL=C sort |
+        find . \( -name node_modules -o -name dist -o -name tests -o -name e2e \) -prune -o -type f -print | LC_ALL=C sort |
             while IFS= read -r file; do cksum "$file"; done | cksum
     )
 }
