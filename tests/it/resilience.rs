@@ -27,7 +27,7 @@ const CLIP_SECONDS: u32 = 20;
 
 /// Makes a small clip with picture (25 frames a second) and sound; gives its name. Only clips up to
 /// [`CLIP_SECONDS`] have a complete grid of frames.
-fn clip(folder: &Path, name: &str, seconds: u32) -> String {
+pub(crate) fn clip(folder: &Path, name: &str, seconds: u32) -> String {
     let path = folder.join(name);
     let once = if seconds > CLIP_SECONDS {
         folder.join(format!("once-{name}"))
