@@ -12,6 +12,9 @@ mod exactness;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod file_server;
+#[cfg(test)]
+mod hostile;
 mod joined;
 #[cfg(test)]
 mod media;

@@ -69,7 +69,7 @@ async fn faked(
 }
 
 /// The names of a stream's segments, in order.
-async fn segments(app: &TestApp, job: &str) -> Vec<String> {
+pub(crate) async fn segments(app: &TestApp, job: &str) -> Vec<String> {
     let playlist = String::from_utf8(app.file(job, "master.m3u8").await.to_vec()).unwrap();
     let names = playlist.lines().filter(|l| l.ends_with(".ts"));
     names.map(str::to_owned).collect()
