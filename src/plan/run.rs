@@ -215,10 +215,7 @@ impl StreamPlan {
                 "33"
             }
             VideoCodec::Av1 => {
-                let gop = self
-                    .timeline
-                    .units(self.timeline.len().saturating_sub(2))
-                    .to_string();
+                let gop = self.timeline.units(0).to_string();
                 out.extend(strings(&["-preset", "10", "-g", &gop]));
                 "35"
             }
@@ -438,6 +435,8 @@ fn input_seek(seek: Option<MediaTime>) -> Vec<String> {
 
 fn mapping(stream: u32) -> Vec<String> {
     let mut out = strings(&["-copyts", "-avoid_negative_ts", "disabled"]);
+    // However much of the source is damaged: what is missing is noticed by its absence.
+    out.extend(strings(&["-max_error_rate", "1"]));
     out.extend(strings(&[
         "-map",
         &format!("0:{stream}"),

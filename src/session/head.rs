@@ -26,7 +26,7 @@ pub(super) struct Order {
 
 /// Why a run ended.
 enum Outcome {
-    /// All segments up to the order's end are made, or another head's begin.
+    /// All segments that the run was for are made.
     Done,
     Stopped,
     /// Its first sample was after the wanted one.
@@ -69,6 +69,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<Strin
         let outcome = run.execute().await;
         *at = run.splitter.position().0;
         match outcome {
+            Outcome::Done if *at < order.until => {}
             Outcome::Done | Outcome::Stopped => return None,
             Outcome::TooLate => {
                 let learned = track.learned();
@@ -118,6 +119,8 @@ struct Run<'a> {
     order: &'a Order,
     reader: Fmp4Reader,
     splitter: Splitter,
+    /// The segment before which the run ends.
+    until: u32,
     preroll: Preroll,
     padding: Padding,
     /// Samples that were passed on.
@@ -134,7 +137,15 @@ impl<'a> Run<'a> {
         let done = track.partial(segment);
         let learned = track.learned();
         let now = Instant::now();
+        // A run from the middle of a segment meets later cuts only if its encoder obeys them.
+        let obeys = track.kind == TrackKind::Audio || track.core.plan.video_obeys_cuts();
+        let until = if done == 0 || obeys {
+            order.until
+        } else {
+            segment + 1
+        };
         Run {
+            until,
             splitter: Splitter::new(track.cuts.clone(), segment, done),
             track,
             order,
@@ -155,8 +166,8 @@ impl<'a> Run<'a> {
         let cuts = &self.track.cuts;
         let timeline = cuts.timeline();
         match cuts.unit(segment, done) {
-            Some(from) => (from, cuts.unit(self.order.until, 0).unwrap_or(from)),
-            None => (timeline.start(segment), timeline.start(self.order.until)),
+            Some(from) => (from, cuts.unit(self.until, 0).unwrap_or(from)),
+            None => (timeline.start(segment), timeline.start(self.until)),
         }
     }
 
@@ -198,7 +209,7 @@ impl<'a> Run<'a> {
         };
         tracing::debug!(
             stream.id = %core.id, track = self.track.kind.name(), ffmpeg.pid = process.pid(),
-            segment = self.splitter.position().0, until = self.order.until, preroll = ?self.preroll,
+            segment = self.splitter.position().0, until = self.until, preroll = ?self.preroll,
             "encoder started"
         );
         core.context.encoder_starts.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +252,7 @@ impl<'a> Run<'a> {
             }
         }
         let (segment, done) = self.splitter.position();
-        if segment >= self.order.until {
+        if segment >= self.until {
             return Outcome::Done;
         }
         let Some(unit) = self.track.cuts.unit(segment, done) else {

@@ -7,4 +7,5 @@ mod joined;
 mod media;
 mod package;
 mod playback;
+mod real_media;
 mod runs;
