@@ -15,6 +15,7 @@ mod fake;
 mod file_server;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod joined;
 #[cfg(test)]
 mod media;
@@ -22,6 +23,8 @@ mod media;
 mod package;
 #[cfg(test)]
 mod playback;
+#[cfg(test)]
+mod real_media;
 #[cfg(test)]
 mod resilience;
 #[cfg(test)]
