@@ -42,6 +42,13 @@ impl LogTail {
         for secret in secrets.iter().filter(|s| !s.is_empty()) {
             text = text.replace(secret, "the source");
         }
+        // Redirects and playlists lead to further URLs, which may hold tokens.
+        let words = text.split(' ').map(|word| match word.contains("://") {
+            true if word.ends_with(':') => "the source:",
+            true => "the source",
+            false => word,
+        });
+        let text = words.collect::<Vec<_>>().join(" ");
         let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
         (!text.trim().is_empty()).then(|| text.trim().to_owned())
     }
@@ -120,6 +127,13 @@ mod tests {
             Some("the source: Invalid data found when processing input")
         );
         assert_eq!(LogTail::default().reason(&[]), None);
+        let mut log = LogTail::default();
+        log.push("[https @ 0x1] [error] Failed to open https://cdn.example/a.ts?token=1: refused");
+        let reason = log.reason(&[]);
+        assert_eq!(
+            reason.as_deref(),
+            Some("Failed to open the source: refused")
+        );
     }
 
     #[test]

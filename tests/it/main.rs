@@ -12,6 +12,10 @@ mod exactness;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod file_server;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod joined;
 #[cfg(test)]
 mod media;
@@ -19,6 +23,8 @@ mod media;
 mod package;
 #[cfg(test)]
 mod playback;
+#[cfg(test)]
+mod real_media;
 #[cfg(test)]
 mod resilience;
 #[cfg(test)]

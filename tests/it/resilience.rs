@@ -27,7 +27,7 @@ const CLIP_SECONDS: u32 = 20;
 
 /// Makes a small clip with picture (25 frames a second) and sound; gives its name. Only clips up to
 /// [`CLIP_SECONDS`] have a complete grid of frames.
-fn clip(folder: &Path, name: &str, seconds: u32) -> String {
+pub(crate) fn clip(folder: &Path, name: &str, seconds: u32) -> String {
     let path = folder.join(name);
     let once = if seconds > CLIP_SECONDS {
         folder.join(format!("once-{name}"))
@@ -69,7 +69,7 @@ async fn faked(
 }
 
 /// The names of a stream's segments, in order.
-async fn segments(app: &TestApp, job: &str) -> Vec<String> {
+pub(crate) async fn segments(app: &TestApp, job: &str) -> Vec<String> {
     let playlist = String::from_utf8(app.file(job, "master.m3u8").await.to_vec()).unwrap();
     let names = playlist.lines().filter(|l| l.ends_with(".ts"));
     names.map(str::to_owned).collect()

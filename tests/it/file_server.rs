@@ -1,0 +1,205 @@
+//! A web server as a source: it serves a folder, and misbehaves under some paths.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// A running server; stopped when dropped. By path:
+///
+/// - `/file/PATH`: a file of the folder, with ranges
+/// - `/status/N`: that status
+/// - `/silent`: takes the request and says nothing
+/// - `/drip/PATH`: the file, one byte a second
+/// - `/cut/PATH`: the file, but every answer breaks off before the second half of it
+/// - `/endless/zero`, `/endless/PATH`: zeros, or the file again and again, without a length or an end
+/// - `/loop`: a redirect to itself; `/to/URL`: a redirect to `URL`
+pub(crate) struct FileServer {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    _tasks: JoinSet<()>,
+}
+
+struct Request {
+    path: String,
+    host: String,
+    /// First and last byte, inclusive.
+    range: Option<(u64, Option<u64>)>,
+    head_only: bool,
+}
+
+impl FileServer {
+    /// Listens on all addresses of the loopback interface.
+    pub(crate) async fn start(folder: &Path) -> FileServer {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (folder, log) = (folder.to_owned(), asked.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let (folder, log) = (folder.clone(), log.clone());
+                connections.spawn(async move {
+                    // A client that hangs up is no failure.
+                    let _ = serve(socket, &folder, &log).await;
+                });
+            }
+        });
+        FileServer {
+            address,
+            asked,
+            _tasks: tasks,
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.address.port())
+    }
+
+    /// `host path` of every request so far.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn read_request(socket: &mut TcpStream) -> Option<Request> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let mut lines = head.lines();
+    let mut first = lines.next()?.split(' ');
+    let (method, path) = (first.next()?, first.next()?);
+    let header = |name: &str| {
+        let line = head
+            .lines()
+            .find(|l| l.to_ascii_lowercase().starts_with(&format!("{name}: ")))?;
+        Some(line[name.len() + 2..].to_owned())
+    };
+    let range = header("range").and_then(|r| {
+        let (first, last) = r.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse().ok()?, last.parse().ok()))
+    });
+    Some(Request {
+        path: path.to_owned(),
+        host: header("host").unwrap_or_default(),
+        range,
+        head_only: method == "HEAD",
+    })
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    folder: &Path,
+    log: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let Some(request) = read_request(&mut socket).await else {
+        return Ok(());
+    };
+    log.lock()
+        .unwrap()
+        .push(format!("{} {}", request.host, request.path));
+    let (verb, rest) = request.path[1..]
+        .split_once('/')
+        .unwrap_or((&request.path[1..], ""));
+    let file = || file_of(folder, rest);
+    let content = || std::fs::read(file()).unwrap_or_default();
+    match verb {
+        "file" => match std::fs::read(file()) {
+            Ok(bytes) => send_file(&mut socket, &request, &bytes, bytes.len()).await,
+            Err(_) => status(&mut socket, 404, "").await,
+        },
+        "cut" => {
+            let bytes = content();
+            send_file(&mut socket, &request, &bytes, bytes.len() / 2).await
+        }
+        "status" => status(&mut socket, rest.parse().unwrap(), "").await,
+        "loop" => status(&mut socket, 302, "Location: /loop\r\n").await,
+        "to" => status(&mut socket, 302, &format!("Location: {rest}\r\n")).await,
+        "silent" => std::future::pending().await,
+        "drip" => {
+            let bytes = content();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+            socket.write_all(head.as_bytes()).await?;
+            for byte in bytes {
+                socket.write_all(&[byte]).await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Ok(())
+        }
+        "endless" => {
+            let piece = match rest {
+                "zero" => vec![0; 64 * 1024],
+                _ => content(),
+            };
+            socket
+                .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+                .await?;
+            loop {
+                socket.write_all(&piece).await?;
+            }
+        }
+        _ => status(&mut socket, 404, "").await,
+    }
+}
+
+fn file_of(folder: &Path, path: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let hex: String = rest.by_ref().take(2).map(char::from).collect();
+            bytes.push(u8::from_str_radix(&hex, 16).unwrap());
+        } else {
+            bytes.push(byte);
+        }
+    }
+    folder.join(String::from_utf8(bytes).unwrap())
+}
+
+async fn status(socket: &mut TcpStream, status: u16, headers: &str) -> std::io::Result<()> {
+    let head =
+        format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n");
+    socket.write_all(head.as_bytes()).await
+}
+
+/// Sends what is asked for of `bytes`, but nothing from byte `end` on.
+async fn send_file(
+    socket: &mut TcpStream,
+    request: &Request,
+    bytes: &[u8],
+    end: usize,
+) -> std::io::Result<()> {
+    let size = bytes.len();
+    let (from, to, line) = match request.range {
+        Some((from, _)) if from as usize >= size => {
+            let range = format!("Content-Range: bytes */{size}\r\n");
+            return status(socket, 416, &range).await;
+        }
+        Some((from, last)) => {
+            let to = last.map_or(size, |l| (l as usize + 1).min(size));
+            (from as usize, to, "206 Partial Content")
+        }
+        None => (0, size, "200 OK"),
+    };
+    let mut head = format!(
+        "HTTP/1.1 {line}\r\nContent-Length: {}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n",
+        to - from
+    );
+    if request.range.is_some() {
+        head += &format!("Content-Range: bytes {from}-{}/{size}\r\n", to - 1);
+    }
+    head += "\r\n";
+    socket.write_all(head.as_bytes()).await?;
+    if !request.head_only {
+        socket.write_all(&bytes[from.min(end)..to.min(end)]).await?;
+    }
+    socket.shutdown().await
+}
