@@ -156,7 +156,7 @@ rust_from_rustup() {
 page_sum() {
     (
         cd "$root/web" || exit 1
-        find . \( -name node_modules -o -name dist \) -prune -o -type f -print | LC_ALL=C sort |
+        find . \( -name node_modules -o -name dist -o -name tests -o -name e2e \) -prune -o -type f -print | LC_ALL=C sort |
             while IFS= read -r file; do cksum "$file"; done | cksum
     )
 }
@@ -217,9 +217,13 @@ stop_gateway() {
     return "$gateway_status"
 }
 
+# In a folder of its own, which becomes a root of sources.
+clip=$tools/clip/one-minute.mp4
+
 # One minute of moving picture and sound, 1280x720 at 30 frames a second, with the time written into it.
 make_clip() { # FILE
     [ ! -s "$1" ] || return 0
+    mkdir -p "$(dirname "$1")" || return 1
     ffmpeg=${GHOSTSTREAM_FFMPEG_PATH:-ffmpeg}
     clock="drawtext=text='%{pts\\:hms}':fontsize=96:fontcolor=white:box=1:boxcolor=black@0.6:x=40+t*9:y=540"
     # Not every build has drawtext or a font; the test picture has a counter of its own.

@@ -54,6 +54,13 @@ impl LogTail {
             // It goes on with all formats there are.
             text = "playlists and files of its kind are not played".to_owned();
         }
+        // Redirects and playlists lead to further URLs, which may hold tokens.
+        let words = text.split(' ').map(|word| match word.contains("://") {
+            true if word.ends_with(':') => "the source:",
+            true => "the source",
+            false => word,
+        });
+        let text = words.collect::<Vec<_>>().join(" ");
         let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
         (!text.trim().is_empty()).then(|| text.trim().to_owned())
     }
@@ -148,6 +155,13 @@ mod tests {
         assert_eq!(
             reason.as_deref(),
             Some("playlists and files of its kind are not played")
+        );
+        let mut log = LogTail::default();
+        log.push("[https @ 0x1] [error] Failed to open https://cdn.example/a.ts?token=1: refused");
+        let reason = log.reason(&[]);
+        assert_eq!(
+            reason.as_deref(),
+            Some("Failed to open the source: refused")
         );
     }
 

@@ -92,12 +92,22 @@ impl SegmentTimeline {
     /// `keyframes` (sorted units; may be empty) attract cuts that lie near them. No segment is
     /// longer than 1.25 times the asked length, rounded to a unit.
     pub fn fixed(grid: Grid, total: i64, segment_seconds: f64, keyframes: &[i64]) -> Self {
+        let seconds = |index| wanted_seconds(index, segment_seconds);
+        Self::laid_out(grid, total, seconds, keyframes)
+    }
+
+    /// Cuts `total` units (> 0) into segments of `segment_seconds`, the first ones too: for encoders
+    /// that make key frames at a fixed distance only.
+    pub fn uniform(grid: Grid, total: i64, segment_seconds: f64) -> Self {
+        Self::laid_out(grid, total, |_| segment_seconds, &[])
+    }
+
+    fn laid_out(grid: Grid, total: i64, seconds: impl Fn(usize) -> f64, keyframes: &[i64]) -> Self {
         let total = total.max(1);
         let mut starts = vec![0];
         let mut at = 0;
         loop {
-            let seconds = wanted_seconds(starts.len() - 1, segment_seconds);
-            let length = grid.units_in(seconds);
+            let length = grid.units_in(seconds(starts.len() - 1));
             let reach = (length as f64 * KEYFRAME_REACH) as i64;
             if total - at <= length + reach {
                 break;
@@ -122,6 +132,15 @@ impl SegmentTimeline {
         SegmentTimeline {
             open_ended: true,
             ..fixed
+        }
+    }
+
+    /// As [`SegmentTimeline::open_ended`], with segments of one length from the first on.
+    pub fn uniform_open_ended(grid: Grid, segment_seconds: f64) -> Self {
+        let total = grid.units_in(OPEN_ENDED_SECONDS);
+        SegmentTimeline {
+            open_ended: true,
+            ..Self::uniform(grid, total, segment_seconds)
         }
     }
 
@@ -295,6 +314,17 @@ mod tests {
         let t = SegmentTimeline::fixed(grid(3), 600, 4.0, &[]);
         let lengths: Vec<i64> = (0..t.len()).map(|i| t.units(i)).collect();
         assert_eq!(lengths, [30, 30, 60, 120, 120, 120, 120]);
+    }
+
+    #[test]
+    fn uniform_segments_have_one_length_but_for_the_last() {
+        let t = SegmentTimeline::uniform(grid(0), 460, 4.0);
+        let lengths: Vec<i64> = (0..t.len()).map(|i| t.units(i)).collect();
+        assert_eq!(lengths, [96, 96, 96, 96, 76]);
+        assert_eq!(
+            SegmentTimeline::uniform_open_ended(grid(0), 4.0).units(0),
+            96
+        );
     }
 
     #[test]

@@ -214,10 +214,7 @@ impl StreamPlan {
                 "33"
             }
             VideoCodec::Av1 => {
-                let gop = self
-                    .timeline
-                    .units(self.timeline.len().saturating_sub(2))
-                    .to_string();
+                let gop = self.timeline.units(0).to_string();
                 out.extend(strings(&["-preset", "10", "-g", &gop]));
                 "35"
             }
@@ -444,6 +441,8 @@ fn exact_mapping(stream: u32) -> Vec<String> {
 /// One stream of the source and nothing else.
 pub(super) fn mapping(stream: u32) -> Vec<String> {
     let mut out = strings(&["-avoid_negative_ts", "disabled"]);
+    // However much of the source is damaged: what is missing is noticed by its absence.
+    out.extend(strings(&["-max_error_rate", "1"]));
     out.extend(strings(&[
         "-map",
         &format!("0:{stream}"),

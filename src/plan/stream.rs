@@ -88,6 +88,13 @@ impl StreamPlan {
             .ceil_in(self.timeline.start(self.timeline.len()), grid)
     }
 
+    /// Whether runs of the video encoder have key frames at all cuts, wherever they begin; otherwise
+    /// only those that begin at a cut.
+    pub fn video_obeys_cuts(&self) -> bool {
+        let encoded = self.video.as_ref().filter(|v| v.encode.is_some());
+        encoded.is_none_or(|v| v.codec.obeys_cuts())
+    }
+
     /// RFC 6381 names are known only from the encoder's headers; this bound of the rate is known
     /// before: all tracks and the container's overhead.
     pub fn peak_bandwidth(&self) -> u64 {
@@ -164,6 +171,9 @@ pub fn plan_stream(
         end,
         start: request.start_time,
         settings,
+        uniform: video_plan
+            .as_ref()
+            .is_some_and(|v| v.encode.is_some() && !v.codec.obeys_cuts()),
     };
     let (timeline, start_time) = match (&video_plan, &audio_plan) {
         (Some(v), _) if v.encode.is_none() => layout.copied(keyframes)?,
@@ -288,6 +298,8 @@ struct Layout<'a> {
     end: Option<MediaTime>,
     start: MediaTime,
     settings: &'a PlanSettings,
+    /// The encoder makes key frames at a fixed distance only.
+    uniform: bool,
 }
 
 impl Layout<'_> {
@@ -313,14 +325,19 @@ impl Layout<'_> {
         let first = grid.unit_near(self.start);
         let start = grid.time_of(first);
         self.check(start)?;
+        let seconds = self.settings.segment_seconds;
         let timeline = match self.end {
-            None => SegmentTimeline::open_ended(grid, self.settings.segment_seconds),
+            None if self.uniform => SegmentTimeline::uniform_open_ended(grid, seconds),
+            None => SegmentTimeline::open_ended(grid, seconds),
+            Some(end) if self.uniform => {
+                SegmentTimeline::uniform(grid, grid.unit_near(end - start), seconds)
+            }
             Some(end) => {
                 let total = grid.unit_near(end - start);
                 let origin = self.zero + start;
                 let units = keyframes.iter().map(|k| grid.unit_near(*k - origin));
                 let keys: Vec<i64> = units.filter(|u| *u > 0).collect();
-                SegmentTimeline::fixed(grid, total, self.settings.segment_seconds, &keys)
+                SegmentTimeline::fixed(grid, total, seconds, &keys)
             }
         };
         Ok((timeline, start))

@@ -42,6 +42,12 @@ impl VideoCodec {
         }
     }
 
+    /// Whether the encoder makes a key frame wherever it is asked to. SVT-AV1 does so from version
+    /// 2 on only; all versions make them at a fixed distance.
+    pub(super) fn obeys_cuts(self) -> bool {
+        self != VideoCodec::Av1
+    }
+
     pub(super) fn software_encoder(self) -> (&'static str, &'static str) {
         match self {
             VideoCodec::H264 => ("libx264", "h264"),

@@ -153,11 +153,18 @@ impl<'a> Run<'a> {
         let done = track.partial(segment);
         let learned = track.learned();
         let now = Instant::now();
+        // A run from the middle of a segment meets later cuts only if its encoder obeys them.
+        let obeys = track.kind == TrackKind::Audio || track.core.plan.video_obeys_cuts();
+        let furthest = if done == 0 || obeys {
+            order.until
+        } else {
+            segment + 1
+        };
         Run {
             splitter: Splitter::new(track.cuts.clone(), segment, done),
             track,
             order,
-            until: order.until.min(track.core.plan.longest_run(segment)),
+            until: furthest.min(track.core.plan.longest_run(segment)),
             reader: Fmp4Reader::new(),
             preroll: learned.preroll,
             padding: learned.source_end.map_or(Padding::Short, Padding::After),

@@ -236,7 +236,8 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
         let units = timeline.end(*last) - timeline.start(*first);
         timeline.grid().seconds(units)
     };
-    let made: f64 = main.ready.iter().map(seconds).sum();
+    // The sum of nothing would be -0.
+    let made = main.ready.iter().map(seconds).fold(0.0, |sum, s| sum + s);
     let whole = timeline.duration().as_secs_f64().max(0.001);
     status.duration = Some(timeline.duration().as_secs_f64());
     status.current_time = main.ready.first().filter(|r| r.0 == 0).map_or(0.0, seconds);

@@ -43,6 +43,8 @@ pub struct Opener {
 
 /// What a source is.
 pub struct Facts {
+    /// A text that changes when the source does; `None` when it says nothing to tell by.
+    pub version: Option<String>,
     pub probe: SourceProbe,
     /// Key frames of the main video stream, where the container has an index of them.
     pub keyframes: Option<KeyframeIndex>,
@@ -112,14 +114,23 @@ impl Opener {
         request: &StreamRequest,
     ) -> Result<Inspection, SessionError> {
         let facts = self.facts(locator).await?;
-        let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
-        let hardware = &self.tools.hardware;
-        let plan = plan_stream(&facts.probe, keyframes, request, hardware, &self.plan);
+        let plan = self.plan(&facts, request);
         Ok(Inspection { facts, plan })
     }
 
+    /// Plans a stream of a source that is known.
+    pub(super) fn plan(
+        &self,
+        facts: &Facts,
+        request: &StreamRequest,
+    ) -> Result<StreamPlan, PlanError> {
+        let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
+        let hardware = &self.tools.hardware;
+        plan_stream(&facts.probe, keyframes, request, hardware, &self.plan)
+    }
+
     /// What is known of a source: from the cache when its validators say that it is the same.
-    async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
+    pub(super) async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + OPEN_WITHIN;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
@@ -154,7 +165,11 @@ impl Opener {
             }
             _ => keyframes = None,
         }
-        let facts = Arc::new(Facts { probe, keyframes });
+        let facts = Arc::new(Facts {
+            version: key.clone(),
+            probe,
+            keyframes,
+        });
         if let Some(key) = key {
             self.cache.put(key, facts.clone());
         }

@@ -21,7 +21,7 @@ use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::error::SessionError;
 use super::job::{Job, JobPhase};
-use super::open::Opener;
+use super::open::{Facts, Opener};
 use super::stream::{Context, Stream};
 
 /// Limits and times of streams.
@@ -196,11 +196,10 @@ impl Registry {
     }
 
     async fn open(&self, job: Arc<Job>, locator: SourceLocator) {
-        let key = stream_key(&locator, &job.request);
         let mut cancelled = job.phase.subscribe();
         loop {
             let opened = tokio::select! {
-                opened = self.find_or_open(key, &locator, &job.request) => opened,
+                opened = self.find_or_open(&locator, &job.request) => opened,
                 _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
                 () = self.context.cancel.cancelled() => return,
             };
@@ -233,29 +232,22 @@ impl Registry {
 
     async fn find_or_open(
         &self,
-        key: StreamKey,
         locator: &SourceLocator,
         request: &StreamRequest,
     ) -> Result<Arc<Stream>, SessionError> {
+        let Ok(_probing) = self.probes.acquire().await else {
+            return Err(SessionError::Cancelled);
+        };
+        let opener = &self.context.opener;
+        let facts = opener.facts(locator).await?;
+        let key = stream_key(locator, request, &facts);
         let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
         if let Some(stream) = known(&self.lock()) {
             stream.touch();
             return Ok(stream);
         }
-        let Ok(_probing) = self.probes.acquire().await else {
-            return Err(SessionError::Cancelled);
-        };
-        // While this one waited, another job may have opened the same.
-        if let Some(stream) = known(&self.lock()) {
-            stream.touch();
-            return Ok(stream);
-        }
-        let found = self.context.opener.inspect(locator, request).await?;
-        let stream = Arc::new(Stream::new(
-            found.plan?,
-            locator.clone(),
-            self.context.clone(),
-        ));
+        let plan = opener.plan(&facts, request)?;
+        let stream = Arc::new(Stream::new(plan, locator.clone(), self.context.clone()));
         let mut state = self.lock();
         // Another job may have opened the same meanwhile.
         if let Some(other) = known(&state) {
@@ -386,11 +378,15 @@ impl State {
     }
 }
 
-fn stream_key(locator: &SourceLocator, request: &StreamRequest) -> StreamKey {
+/// Equal for two requests that can share encoders and segments: the same source, in the same
+/// version as far as it tells, and all parameters equal.
+fn stream_key(locator: &SourceLocator, request: &StreamRequest, facts: &Facts) -> StreamKey {
     let mut hash = Sha256::new();
     hash.update(locator.identity().as_bytes());
     hash.update([0]);
     hash.update(serde_json::to_vec(request).unwrap_or_default());
+    hash.update([0]);
+    hash.update(facts.version.as_deref().unwrap_or_default().as_bytes());
     hash.finalize().into()
 }
 

@@ -92,7 +92,7 @@ async fn what_cannot_be_played_is_refused_in_words() {
         ),
         (
             vec!["submit", "film.mkv", "--gateway", &url, "--hw-accel", "amf"],
-            "cannot be played",
+            "hw_accel amf is not available",
         ),
         // A port that nothing listens on.
         (

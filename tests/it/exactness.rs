@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use ghoststream::media::StreamRequest;
+use ghoststream::media::{StreamRequest, VideoChoice};
 use ghoststream::plan::StreamPlan;
 
 use crate::media::{gateway_ffmpegs, make, pictures, sweeps};
@@ -64,7 +64,7 @@ fn check_clip(ffmpeg: &Path, source: &Path, plan: StreamPlan, folder: &Path) {
         joined.check_numbers(source, &files[0]);
     }
     if joined.plan.audio.is_some() {
-        joined.check_sound(source, files.last().unwrap());
+        joined.check_sound(source, files.last().unwrap(), 0.8);
     }
 }
 
@@ -227,6 +227,25 @@ async fn sound_is_exact() {
         clip("alone.m4a", &of(44100), "-c:a aac"),
         clip("alone.wav", &of(22050), "-c:a pcm_s16le"),
         clip("alone.ogg", &of(48000), "-c:a libopus"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_codecs_are_exact() {
+    let of = |video| {
+        let mut request = StreamRequest::default();
+        request.output.video = video;
+        request
+    };
+    let clip_of = |name, video| Clip {
+        request: of(video),
+        ..clip(name, &both("24000/1001", 48000), "-c:v libx264 -c:a aac")
+    };
+    check_clips(vec![
+        clip_of("hevc.mkv", VideoChoice::H265),
+        clip_of("vp9.mkv", VideoChoice::Vp9),
+        clip_of("av1.mkv", VideoChoice::Av1),
     ])
     .await;
 }

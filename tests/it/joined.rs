@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use ghoststream::plan::StreamPlan;
 
-use crate::media::{Packet, complaints, decode_numbers, decode_sound, packets, rms, shift};
+use crate::media::{
+    Packet, complaints, decode_numbers, decode_pictures, decode_sound, likeness, packets, rms,
+};
 
 /// A media playlist with all its segments.
 pub(crate) struct Rendition {
@@ -183,27 +185,81 @@ impl Joined {
         files
     }
 
+    /// Which of the source's pictures, at `times`, belong to a place of the grid: the last one whose
+    /// nearest place is not behind it. Timestamps between two places may fall to either.
+    fn planned(&self, times: &[f64]) -> impl Fn(i64) -> Vec<usize> {
+        let (num, den) = self.rate();
+        let origin = self.plan.origin.as_secs_f64();
+        let variants = [0.0, 1e-4, -1e-4].map(|shift| -> Vec<i64> {
+            let slot = |t: &f64| ((t + shift - origin) * num as f64 / den as f64).round() as i64;
+            times.iter().map(slot).collect()
+        });
+        move |place| {
+            let last = |v: &Vec<i64>| v.iter().rposition(|s| *s <= place).unwrap_or(0);
+            variants.iter().map(last).collect()
+        }
+    }
+
+    /// Pictures of the grid look like the source's at their times, and less like those before and
+    /// after. Gives a note of how many could be told apart.
+    pub(crate) fn check_thumbnails(&self, source: &Path, joined: &Path) -> String {
+        const SIZE: (u32, u32) = (32, 18);
+        let video = self.plan.video.as_ref().unwrap();
+        let theirs = decode_pictures(source, &format!("0:{}", video.stream), "", SIZE);
+        let ours = decode_pictures(joined, "0:v:0", "", SIZE);
+        let planned = self.planned(&theirs.times);
+        let distance = |a: &[u8], b: &[u8]| {
+            let sum: u32 = a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| u32::from(a.abs_diff(*b)))
+                .sum();
+            f64::from(sum) / f64::from(SIZE.0 * SIZE.1)
+        };
+        let (mut told_apart, mut wrong) = (0, Vec::new());
+        for (n, shown) in (0_i64..).zip(&ours.levels) {
+            let places = planned(n);
+            let at = |i: i64| {
+                let i = i.clamp(0, theirs.levels.len() as i64 - 1) as usize;
+                distance(shown, &theirs.levels[i])
+            };
+            let right = places
+                .iter()
+                .map(|i| at(*i as i64))
+                .fold(f64::MAX, f64::min);
+            let first = places[0] as i64;
+            let other = [-2, -1, 1, 2]
+                .map(|d| at(first + d))
+                .into_iter()
+                .fold(f64::MAX, f64::min);
+            told_apart += i64::from(other > right + 0.5);
+            if right > other + 0.5 || right > 12.0 {
+                wrong.push((n, first, right, other));
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} of {} pictures are wrong: {:.2?}",
+            wrong.len(),
+            ours.levels.len(),
+            &wrong[..wrong.len().min(8)]
+        );
+        format!(
+            ", {told_apart} of {} pictures told apart",
+            ours.levels.len()
+        )
+    }
+
     /// Grid pictures show the numbers that the source shows at their times.
     pub(crate) fn check_numbers(&self, source: &Path, joined: &Path) {
         let video = self.plan.video.as_ref().unwrap();
         let (times, numbers) = decode_numbers(source, &format!("0:{}", video.stream));
         let (_, shown) = decode_numbers(joined, "0:v:0");
-        let (num, den) = self.rate();
-        let origin = self.plan.origin.as_secs_f64();
-        let slots = |shift: f64| -> Vec<i64> {
-            let slot = |t: &f64| ((t + shift - origin) * num as f64 / den as f64).round() as i64;
-            times.iter().map(slot).collect()
-        };
-        // Timestamps exactly between two places may fall to either.
-        let variants = [slots(0.0), slots(1e-4), slots(-1e-4)];
-        let planned = |n: i64, slots: &[i64]| {
-            let last = slots.iter().rposition(|s| *s <= n).unwrap_or(0);
-            numbers[last]
-        };
+        let planned = self.planned(&times);
         let wrong: Vec<_> = (0_i64..)
             .zip(&shown)
-            .filter(|(n, s)| !variants.iter().any(|v| planned(*n, v) == **s))
-            .map(|(n, s)| (n, *s, planned(n, &variants[0])))
+            .filter(|(n, s)| !planned(*n).iter().any(|i| numbers[*i] == **s))
+            .map(|(n, s)| (n, *s, numbers[planned(n)[0]]))
             .collect();
         assert!(
             wrong.is_empty(),
@@ -213,15 +269,19 @@ impl Joined {
         );
     }
 
-    /// Sound lies where the source has it, at every join and between.
-    pub(crate) fn check_sound(&self, source: &Path, joined: &Path) {
+    /// Sound lies where the source has it, at every join and between. `alike` is how like the
+    /// source's it must be: encoders are not true to noise.
+    pub(crate) fn check_sound(&self, source: &Path, joined: &Path, alike: f64) {
         const WINDOW: usize = 2048;
+        const MARGIN: f64 = 0.05;
+        const QUIET: f64 = 0.003;
         let audio = self.plan.audio.as_ref().unwrap();
         let rate = audio.sample_rate;
+        let millisecond = i64::from(rate / 1000);
         let theirs = decode_sound(source, &format!("0:{}", audio.stream), rate);
         let ours = decode_sound(joined, "0:a:0", rate);
         let origin = self.plan.origin.as_secs_f64();
-        let reach = rate as usize / 250;
+        let reach = 30 * millisecond as usize;
         let window = WINDOW as f64 / f64::from(rate);
         let mut at = 0.0;
         for length in &self.renditions[0].lengths {
@@ -229,20 +289,27 @@ impl Joined {
                 let mine = ours.at(10.0 + time, WINDOW);
                 let begin = origin + time - reach as f64 / f64::from(rate);
                 let other = theirs.at(begin, WINDOW + 2 * reach);
-                let whole = time > 0.05
-                    && origin + time > theirs.start + 0.05
-                    && origin + time + window < theirs.end() - 0.05;
-                if whole {
-                    let (lag, likeness) = shift(&mine, &other);
-                    let late = -lag as f64 / f64::from(rate) * 1000.0;
+                let known = origin + time > theirs.start + MARGIN
+                    && origin + time + window < theirs.end() - MARGIN;
+                if rms(&other) < QUIET {
+                    let noise = rms(&mine);
                     assert!(
-                        late.abs() <= 1.0 && likeness > 0.8,
-                        "sound at {time:.3} s is {late:.2} ms late, likeness {likeness:.3}"
+                        noise < 2.0 * QUIET,
+                        "noise of {noise:.4} at {time:.3} s, where the source is silent"
                     );
-                } else if rms(&other) < 1e-4 {
+                } else if known && time > MARGIN && rms(&other[reach..reach + WINDOW]) > QUIET {
+                    let found = likeness(&mine, &other, millisecond);
+                    let near = found.iter().filter(|(lag, _)| lag.abs() <= millisecond);
+                    let near = near.map(|f| f.1).fold(0.0, f64::max);
+                    let best = found
+                        .into_iter()
+                        .max_by(|a, b| a.1.total_cmp(&b.1))
+                        .unwrap();
+                    let late = -best.0 as f64 / f64::from(rate) * 1000.0;
                     assert!(
-                        rms(&mine) < 1e-3,
-                        "noise at {time:.3} s, where the source is silent"
+                        near > best.1 - 0.05 && near > alike,
+                        "sound at {time:.3} s is {late:.2} ms late (likeness {:.3}, {near:.3} in place)",
+                        best.1
                     );
                 }
             }

@@ -210,7 +210,7 @@ fn frame_times(log: &str) -> Vec<f64> {
     times.into_iter().map(seconds).collect()
 }
 
-/// Decoded sound of one channel (the mean of all), on its own time line.
+/// Decoded sound of one channel (the mean of two), on its own time line.
 pub(crate) struct Sound {
     pub(crate) rate: u32,
     /// Time of the first sample in seconds.
@@ -241,7 +241,10 @@ impl Sound {
 /// Decodes the stream with index `stream` to `rate`. Gaps of the source are silence; deviations of
 /// its timestamps below 30 ms are taken for faults of the container.
 pub(crate) fn decode_sound(path: &Path, stream: &str, rate: u32) -> Sound {
-    let filter = format!("aresample={rate},aformat=sample_fmts=flt:channel_layouts=mono,ashowinfo");
+    let filter = format!(
+        "aresample={rate},aformat=sample_fmts=flt:channel_layouts=stereo,\
+         pan=mono|c0=0.5*c0+0.5*c1,ashowinfo"
+    );
     let (bytes, log) = run(
         "ffmpeg",
         &[
@@ -293,21 +296,29 @@ pub(crate) fn rms(samples: &[f32]) -> f64 {
     (sum / samples.len().max(1) as f64).sqrt()
 }
 
-/// By how many samples `theirs` is later than the middle of `ours`, and how like they are there
-/// (1 = the same). `theirs` is longer by the range of shifts that is looked at.
-pub(crate) fn shift(ours: &[f32], theirs: &[f32]) -> (i64, f64) {
-    let range = theirs.len() - ours.len();
-    let power = rms(ours);
-    let likeness = |lag: usize| {
-        let window = &theirs[lag..lag + ours.len()];
+/// How like `ours` is to each stretch of `theirs` of the same length, by how many samples the
+/// stretch is behind the middle one; 1 = the same. Every third shift outside of `fine` samples.
+pub(crate) fn likeness(ours: &[f32], theirs: &[f32], fine: i64) -> Vec<(i64, f64)> {
+    let middle = (theirs.len() - ours.len()) as i64 / 2;
+    let mut sums = vec![0.0; theirs.len() + 1];
+    for (i, s) in theirs.iter().enumerate() {
+        sums[i + 1] = sums[i] + f64::from(*s) * f64::from(*s);
+    }
+    let power = rms(ours) * (ours.len() as f64).sqrt();
+    let mut out = Vec::new();
+    for lag in (-middle..=middle).filter(|l| l.abs() <= fine || l % 3 == 0) {
+        let first = (middle + lag) as usize;
+        let window = &theirs[first..first + ours.len()];
         let product: f32 = ours.iter().zip(window).map(|(a, b)| a * b).sum();
-        let scale = power * rms(window) * ours.len() as f64;
-        if scale > 0.0 {
-            f64::from(product) / scale
-        } else {
-            0.0
-        }
-    };
-    let all = (0..=range).map(|lag| (lag as i64 - range as i64 / 2, likeness(lag)));
-    all.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
+        let scale = power * (sums[first + ours.len()] - sums[first]).max(0.0).sqrt();
+        out.push((
+            lag,
+            if scale > 1e-9 {
+                f64::from(product) / scale
+            } else {
+                0.0
+            },
+        ));
+    }
+    out
 }

@@ -10,18 +10,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::app::{TestApp, ffmpeg};
+use crate::app::TestApp;
 use crate::fake::{FakeFfmpeg, folder_bytes};
-
-fn clip(app: &TestApp, name: &str, seconds: u32) -> String {
-    let path = app.folder.path().join(name);
-    let video = format!("testsrc2=s=160x90:r=25:d={seconds}");
-    let audio = format!("sine=f=440:r=48000:d={seconds}");
-    let mut args = vec!["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio];
-    args.extend(["-c:v", "mpeg4", "-c:a", "mp2", path.to_str().unwrap()]);
-    ffmpeg(&args);
-    name.to_owned()
-}
+use crate::resilience::clip;
 
 /// A request whose answer has begun and is not read any further.
 async fn begun(app: &TestApp, path: &str) -> TcpStream {
@@ -46,7 +37,7 @@ fn entries(folder: &Path) -> Vec<String> {
 async fn a_stop_breaks_bodies_off_and_deletes_the_cache() {
     let fake = FakeFfmpeg::with("track=video slow=4000");
     let app = TestApp::with(|config| fake.use_in(config)).await;
-    let source = clip(&app, "clip.mkv", 20);
+    let source = clip(app.folder.path(), "clip.mkv", 20);
     let job = app.stream(&source, json!({})).await;
     app.file(&job, "segment_00000.ts").await;
     let mut body = begun(&app, &format!("/stream/{job}/segment_00001.ts")).await;
@@ -73,7 +64,7 @@ async fn paused_encoders_do_not_keep_others_waiting() {
         config.transcoding.buffer_ahead_seconds = 5;
     })
     .await;
-    let source = clip(&app, "clip.mkv", 60);
+    let source = clip(app.folder.path(), "clip.mkv", 60);
     let limit = Duration::from_secs(15);
     let first = app.stream(&source, json!({})).await;
     app.file(&first, "segment_00000.ts").await;
@@ -99,7 +90,7 @@ async fn a_cache_that_holds_little_serves_everything() {
         config.transcoding.segment_duration = 2;
     })
     .await;
-    let source = clip(&app, "clip.mkv", 24);
+    let source = clip(app.folder.path(), "clip.mkv", 24);
     let output = json!({"bitrate": "2M"});
     let job = app.stream(&source, output).await;
     let playlist = app.file(&job, "master.m3u8").await;

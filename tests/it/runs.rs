@@ -71,7 +71,7 @@ struct Track<'a> {
     source_end: Option<i64>,
 }
 
-/// A sample of the middle segment that is left to a second run.
+/// From about this sample on, the middle segment is left to a second run.
 const BROKEN_OFF_AT: usize = 7;
 
 impl Track<'_> {
@@ -81,18 +81,21 @@ impl Track<'_> {
             return Vec::new();
         }
         let mut samples = self.run(segment, 0);
-        if broken && samples.len() > BROKEN_OFF_AT + 1 {
+        if broken {
             // Pictures are passed on in groups; what a head has when it is stopped is whole groups.
             let mut kept = Vec::new();
             let mut splitter = Splitter::new(self.cuts.clone(), segment, 0);
-            for sample in std::mem::take(&mut samples) {
+            for sample in samples.clone() {
                 kept.extend(splitter.push(sample).unwrap());
                 if splitter.position().1 >= BROKEN_OFF_AT {
                     break;
                 }
             }
-            samples = kept.into_iter().filter_map(only_samples).collect();
-            samples.extend(self.run(segment, samples.len()));
+            let (at, done) = splitter.position();
+            if at == segment && self.cuts.unit(segment, done).is_some() {
+                samples = kept.into_iter().filter_map(only_samples).collect();
+                samples.extend(self.run(segment, done));
+            }
         }
         if let Some(planned) = self.cuts.samples(segment) {
             assert_eq!(samples.len(), planned, "samples of segment {segment}");

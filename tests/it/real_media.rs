@@ -1,0 +1,97 @@
+//! Exactness with files that other people's cameras, phones and programs wrote.
+//!
+//! `GHOSTSTREAM_TEST_MEDIA=all` takes every file of the folder, for a survey by hand.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use ghoststream::media::{MaxResolution, StreamRequest, Transfer};
+use ghoststream::session::Opener;
+
+use crate::app::shared_media;
+use crate::media::gateway_ffmpegs;
+use crate::runs;
+
+/// One file of each kind that has surprised players.
+const CHOSEN: &[&str] = &["plain/video_short.mp4"];
+
+/// Longest file that is taken, seconds.
+const LONGEST: f64 = 65.0;
+
+async fn examine(
+    opener: &Opener,
+    ffmpeg: &Path,
+    source: &Path,
+    folder: &Path,
+) -> Result<String, String> {
+    let locator = opener
+        .resolve(source.to_str().unwrap())
+        .await
+        .map_err(|e| e.to_string())?;
+    let mut request = StreamRequest::default();
+    request.output.resolution = MaxResolution::R360;
+    let found = opener
+        .inspect(&locator, &request)
+        .await
+        .map_err(|e| format!("refused: {e}"))?;
+    let plan = found.plan.map_err(|e| format!("refused: {e}"))?;
+    let seconds = plan.duration().map_or(f64::INFINITY, |d| d.as_secs_f64());
+    if seconds > LONGEST {
+        return Err(format!("left out: {seconds} s"));
+    }
+    let sdr = found
+        .facts
+        .probe
+        .main_video()
+        .is_some_and(|v| v.color.transfer_kind() == Transfer::Sdr);
+    let checking = || {
+        let joined = runs::apart(ffmpeg, source, plan);
+        let files = joined.check(folder);
+        let mut notes = format!("{} segments", joined.renditions[0].segments.len());
+        if sdr {
+            notes += &joined.check_thumbnails(source, &files[0]);
+        }
+        if joined.plan.audio.is_some() {
+            joined.check_sound(source, files.last().unwrap(), 0.0);
+        }
+        notes
+    };
+    catch_unwind(AssertUnwindSafe(checking)).map_err(|fault| {
+        fault
+            .downcast::<String>()
+            .map_or_else(|_| "?".into(), |f| *f)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_files_are_exact() {
+    let Some(media) = shared_media() else { return };
+    let all = std::env::var("GHOSTSTREAM_TEST_MEDIA").is_ok_and(|v| v == "all");
+    let manifest = std::fs::read_to_string(media.join("MANIFEST.tsv")).unwrap();
+    let every = manifest
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split('\t').next());
+    let chosen: Vec<&str> = if all {
+        every.collect()
+    } else {
+        CHOSEN.to_vec()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut faults = Vec::new();
+    for ffmpeg in gateway_ffmpegs() {
+        let opener = runs::opener(&ffmpeg, &media).await;
+        for name in &chosen {
+            let source: PathBuf = media.join(name);
+            let begun = std::time::Instant::now();
+            let found = examine(&opener, &ffmpeg, &source, folder.path()).await;
+            if all {
+                eprintln!("{name} {} ms: {found:?}", begun.elapsed().as_millis());
+            }
+            if let Err(fault) = found {
+                faults.push(format!("{name} with {}: {fault}", ffmpeg.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
