@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::base::Bitrate;
+use crate::base::{Bitrate, MediaTime};
 use crate::hardware::Hardware;
 use crate::media::{AudioChoice, AudioStream, StreamRequest};
 
@@ -41,7 +41,12 @@ pub struct Snap {
     pub frame: u32,
     /// Timestamps further than this from the grid are gaps or drift, and are believed.
     pub tolerance: u32,
+    /// The first packet of the source is cut by the decoder's delay and does not begin on the grid.
+    pub first_is_cut: bool,
 }
+
+/// What the usual encoder of Opus adds in front, microseconds (RFC 7845 section 4.2: the pre-skip).
+const OPUS_DELAY_US: i64 = 6_500;
 
 /// The output's sample rate: the source's own where AAC and players take it, else a whole multiple
 /// or part of it, so that resampling has the same phase wherever a run starts.
@@ -73,10 +78,21 @@ fn snap(audio: &AudioStream) -> Option<Snap> {
     let rounding = 1.1 * f64::from(num) / f64::from(den) * f64::from(audio.sample_rate);
     let tolerance = (rounding.ceil() as u32).clamp(1, frame / 2 - 1);
     let start = audio.start_time.unwrap_or_default();
+    let is_opus = audio.codec == "opus";
+    let offset = match is_opus && den == 1000 {
+        // The first packet begins a decoder delay before a whole millisecond, and that time was
+        // rounded away from zero; half a millisecond would be heard at joins.
+        true => {
+            let content_ms = (start.as_micros() + OPUS_DELAY_US) / 1000;
+            MediaTime::from_micros(content_ms * 1000 - OPUS_DELAY_US).to_ticks(audio.sample_rate)
+        }
+        false => start.to_ticks(audio.sample_rate),
+    };
     Some(Snap {
-        offset: start.to_ticks(audio.sample_rate),
+        offset,
         frame,
         tolerance,
+        first_is_cut: is_opus,
     })
 }
 
@@ -143,7 +159,6 @@ pub(super) fn plan_audio(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::MediaTime;
 
     fn audio(codec: &str, rate: u32, time_base: (u32, u32)) -> AudioStream {
         AudioStream {
@@ -170,14 +185,25 @@ mod tests {
             offset: 336,
             frame: 1024,
             tolerance: 53,
+            first_is_cut: false,
         });
         assert_eq!(snap(&audio("aac", 48_000, (1, 1000))), coarse);
         let transport = Some(Snap {
             offset: 309,
             frame: 1024,
             tolerance: 1,
+            first_is_cut: false,
         });
         assert_eq!(snap(&audio("aac", 44_100, (1, 90_000))), transport);
+        let opus = |start_ms: i64| {
+            let start = Some(MediaTime::from_micros(start_ms * 1000));
+            snap(&AudioStream {
+                start_time: start,
+                ..audio("opus", 48_000, (1, 1000))
+            })
+        };
+        assert_eq!(opus(-7).map(|s| s.offset), Some(-312));
+        assert_eq!(opus(1694).map(|s| s.offset), Some(1700 * 48 - 312));
         assert_eq!(
             snap(&audio("vorbis", 48_000, (1, 1000))).map(|s| s.tolerance),
             Some(31)

@@ -287,7 +287,12 @@ impl StreamPlan {
         let clock = match encode.snap {
             Some(s) => format!(
                 "asetpts='st(0,round((PTS-({o}))/{f})*{f}+({o}));\
-                 if(lte(abs(PTS-ld(0)),{t}),ld(0),PTS)-({zero})'",
+                 if({first}lte(abs(PTS-ld(0)),{t}),ld(0),PTS)-({zero})'",
+                first = if s.first_is_cut && seek.is_none() {
+                    "gt(N,0)*"
+                } else {
+                    ""
+                },
                 o = s.offset,
                 f = s.frame,
                 t = s.tolerance

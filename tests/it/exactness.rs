@@ -197,7 +197,6 @@ async fn containers_are_exact() {
         clip("a.avi", plain, "-c:v mpeg4 -b:v 1M -c:a libmp3lame"),
         clip("b.avi", plain, "-c:v mpeg4 -bf 2 -b:v 1M -c:a ac3"),
         clip("a.wmv", plain, "-c:v wmv2 -b:v 1M -c:a wmav2"),
-        clip("a.ogv", plain, "-c:v libtheora -b:v 1M -c:a libvorbis"),
         clip(
             "a.webm",
             &both("30", 48000),
