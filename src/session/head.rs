@@ -368,7 +368,12 @@ impl<'a> Run<'a> {
             }
             SplitEvent::Complete { segment } => {
                 self.measure(segment);
-                self.track.finished(self.order.head, segment)
+                let goes_on = self.track.finished(self.order.head, segment);
+                if goes_on && segment + 1 >= self.until {
+                    // What still comes only lets the last frames settle.
+                    return Err(Outcome::Done);
+                }
+                goes_on
             }
         };
         if goes_on {
