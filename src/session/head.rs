@@ -446,7 +446,7 @@ impl<'a> Run<'a> {
                 }
                 let goes_on = self.track.finished(self.order.head, segment);
                 if goes_on && segment + 1 >= self.until {
-                    // A copy would run on to the end of the source.
+                    // A copy would run on to the end of the source; sound has frames to settle on.
                     return Err(Outcome::Done);
                 }
                 goes_on

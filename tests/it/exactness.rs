@@ -8,7 +8,8 @@ use std::path::Path;
 use ghoststream::media::{StreamRequest, VideoChoice};
 use ghoststream::plan::StreamPlan;
 
-use crate::media::{gateway_ffmpegs, make, pictures, sweeps};
+use crate::joined::Joined;
+use crate::media::{decode_sound, gateway_ffmpegs, make, pictures, rms, sweeps};
 use crate::runs;
 
 /// A synthetic source.
@@ -247,4 +248,83 @@ async fn other_codecs_are_exact() {
         clip_of("av1.mkv", VideoChoice::Av1),
     ])
     .await;
+}
+
+/// Around joins the sound differs from what one run over the whole source makes by no more than
+/// encoders' noise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_of_sound_do_not_click() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut faults = Vec::new();
+    for ffmpeg in gateway_ffmpegs() {
+        let opener = runs::opener(&ffmpeg, folder).await;
+        for (name, rate, options) in [
+            ("aac.mp4", 44100, "-c:a aac"),
+            ("aac.mkv", 44100, "-c:a aac"),
+            ("aac.ts", 44100, "-c:a aac"),
+            ("aac.flv", 44100, "-c:a aac"),
+            ("mp3.mp3", 48000, "-c:a libmp3lame"),
+            ("mp3.mkv", 48000, "-c:a libmp3lame"),
+            ("mp3.avi", 44100, "-c:a libmp3lame"),
+            ("ac3.mkv", 48000, "-c:a ac3"),
+            ("opus.webm", 48000, "-c:a libopus"),
+            ("opus.ogg", 48000, "-c:a libopus"),
+            ("vorbis.mkv", 44100, "-c:a libvorbis"),
+            ("vorbis.ogg", 44100, "-c:a libvorbis"),
+            ("flac.mkv", 96000, "-c:a flac"),
+            ("pcm.mkv", 44100, "-c:a pcm_s16le"),
+            ("pcm.mov", 8000, "-c:a pcm_s16le"),
+            ("wma.wma", 44100, "-c:a wmav2"),
+            ("mp2.mpg", 48000, "-c:a mp2 -f vob"),
+        ] {
+            for start in ["0", "3.3337"] {
+                let name = format!("{start}-{name}");
+                let sine = format!("sine=f=440:r={rate}:d=9.3,volume=3");
+                let options = format!("{options} -output_ts_offset {start}");
+                let source = make(folder, &name, &[&sine], &options);
+                let plan = runs::plan(&opener, &source, &StreamRequest::default()).await;
+                let checking = || check_clicks(&ffmpeg, &source, plan, folder);
+                if let Err(fault) = catch_unwind(AssertUnwindSafe(checking)) {
+                    let fault = fault
+                        .downcast::<String>()
+                        .map_or_else(|_| String::new(), |f| *f);
+                    faults.push(format!("{name} with {}: {fault}", ffmpeg.display()));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+fn check_clicks(ffmpeg: &Path, source: &Path, plan: StreamPlan, folder: &Path) {
+    const WINDOW: usize = 4096;
+    let rate = plan.audio.as_ref().unwrap().sample_rate;
+    let decode = |joined: &Joined, name: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, joined.renditions[0].segments.concat()).unwrap();
+        decode_sound(&file, "0:a:0", rate)
+    };
+    let whole = decode(&runs::whole(ffmpeg, source, plan.clone()), "whole.ts");
+    let joined = runs::apart(ffmpeg, source, plan);
+    let ours = decode(&joined, "joined.ts");
+    let mut at = 10.0;
+    let mut worst: (f64, f64) = (0.0, 0.0);
+    for length in &joined.renditions[0].lengths {
+        let begin = at - WINDOW as f64 / 2.0 / f64::from(rate);
+        let (a, b) = (ours.at(begin, WINDOW), whole.at(begin, WINDOW));
+        let difference: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+        worst = if rms(&difference) > worst.0 {
+            (rms(&difference), at - 10.0)
+        } else {
+            worst
+        };
+        at += length;
+    }
+    assert!(
+        worst.0 < 100.0 / 32768.0,
+        "a click of {:.0}/32768 at {:.3} s",
+        worst.0 * 32768.0,
+        worst.1
+    );
 }

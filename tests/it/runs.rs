@@ -93,7 +93,11 @@ impl Track<'_> {
             }
             let (at, done) = splitter.position();
             if at == segment && self.cuts.unit(segment, done).is_some() {
-                samples = kept.into_iter().filter_map(only_samples).collect();
+                samples = kept
+                    .into_iter()
+                    .filter_map(only_samples)
+                    .map(|s| s.1)
+                    .collect();
                 samples.extend(self.run(segment, done));
             }
         }
@@ -104,13 +108,27 @@ impl Track<'_> {
         samples
     }
 
+    /// The samples of all segments from one run, with their segments.
+    fn all(&mut self) -> Vec<(u32, Sample)> {
+        let mut splitter = Splitter::new(self.cuts.clone(), 0, 0);
+        let until = self.cuts.timeline().len();
+        let mut all = self
+            .attempt(&mut splitter, Preroll::FromStart, until)
+            .unwrap();
+        assert_eq!(splitter.position().0, until, "one run makes all segments");
+        all.retain(|(_, s)| s.pts >= 0);
+        all
+    }
+
     /// What a head does for one segment: runs until all is there, deeper when a run comes too late.
     fn run(&mut self, segment: u32, done: usize) -> Vec<Sample> {
         let mut preroll = Preroll::Near;
         loop {
             let mut splitter = Splitter::new(self.cuts.clone(), segment, done);
-            match self.attempt(&mut splitter, preroll) {
-                Ok(samples) if splitter.position().0 > segment => return samples,
+            match self.attempt(&mut splitter, preroll, segment + 1) {
+                Ok(samples) if splitter.position().0 > segment => {
+                    return samples.into_iter().map(|(_, s)| s).collect();
+                }
                 Ok(samples) if !samples.is_empty() => {
                     let unit = self.cuts.unit(segment, splitter.position().1).unwrap();
                     let pad = match (self.source_end, self.kind) {
@@ -139,12 +157,13 @@ impl Track<'_> {
         &mut self,
         splitter: &mut Splitter,
         preroll: Preroll,
-    ) -> Result<Vec<Sample>, SplitError> {
+        end: u32,
+    ) -> Result<Vec<(u32, Sample)>, SplitError> {
         let (segment, done) = splitter.position();
         let timeline = self.cuts.timeline();
         let (from, until) = match self.cuts.unit(segment, done) {
-            Some(from) => (from, self.cuts.unit(segment + 1, 0).unwrap()),
-            None => (timeline.start(segment), timeline.end(segment)),
+            Some(from) => (from, self.cuts.unit(end, 0).unwrap()),
+            None => (timeline.start(segment), timeline.start(end)),
         };
         let padding = self.source_end.map_or(Padding::Short, Padding::After);
         let invocation = match self.kind {
@@ -176,7 +195,7 @@ impl Track<'_> {
                     assert_eq!(*known, config, "runs have different headers");
                 }
                 Fmp4Event::Sample(sample) => {
-                    if splitter.position().0 > segment {
+                    if splitter.position().0 >= end {
                         break;
                     }
                     let events = splitter.push(sample)?;
@@ -191,15 +210,24 @@ impl Track<'_> {
     }
 }
 
-fn only_samples(event: SplitEvent) -> Option<Sample> {
+fn only_samples(event: SplitEvent) -> Option<(u32, Sample)> {
     match event {
-        SplitEvent::Sample { sample, .. } => Some(sample),
+        SplitEvent::Sample { segment, sample } => Some((segment, sample)),
         SplitEvent::Complete { .. } => None,
     }
 }
 
 /// All segments of a stream, every one from runs of its own, last one first.
 pub(crate) fn apart(ffmpeg: &Path, source: &Path, plan: StreamPlan) -> Joined {
+    joined(ffmpeg, source, plan, true)
+}
+
+/// All segments of a stream from one run.
+pub(crate) fn whole(ffmpeg: &Path, source: &Path, plan: StreamPlan) -> Joined {
+    joined(ffmpeg, source, plan, false)
+}
+
+fn joined(ffmpeg: &Path, source: &Path, plan: StreamPlan, apart: bool) -> Joined {
     let timeline = Arc::new(plan.timeline.clone());
     let track = |kind, cuts| Track {
         ffmpeg,
@@ -240,10 +268,17 @@ pub(crate) fn apart(ffmpeg: &Path, source: &Path, plan: StreamPlan) -> Joined {
     });
     let count = timeline.len();
     let mut made: Vec<[Vec<Sample>; 2]> = vec![Default::default(); count as usize];
-    for i in (0..count).rev() {
+    for i in (0..count).rev().filter(|_| apart) {
         for (track, place) in [&mut video, &mut audio].into_iter().zip(0..) {
             if let Some(track) = track {
                 made[i as usize][place] = track.segment(i, i == count / 2);
+            }
+        }
+    }
+    if !apart {
+        for (track, place) in [&mut video, &mut audio].into_iter().zip(0..) {
+            for (segment, sample) in track.iter_mut().flat_map(Track::all) {
+                made[segment as usize][place].push(sample);
             }
         }
     }
