@@ -94,6 +94,11 @@ pub(crate) fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
 }
 
+/// Whether a process is held in place by a signal.
+pub(crate) fn suspended(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] == "T")
+}
+
 /// Waits until `wanted` holds.
 pub(crate) async fn eventually(limit: Duration, what: &str, mut wanted: impl FnMut() -> bool) {
     let until = tokio::time::Instant::now() + limit;

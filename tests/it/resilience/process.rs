@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fake::eventually;
+use crate::fake::{eventually, suspended};
 
 /// A gateway that is a process of its own.
 struct GatewayProcess {
@@ -251,4 +251,27 @@ async fn clients_that_hang_up_leave_nothing_behind() {
     let (_, stats) = gateway.ask(Method::GET, "/api/stats", "");
     let stats: Value = serde_json::from_slice(&stats).unwrap();
     assert_eq!(stats["active_encoders"], 0, "{stats}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_seek_leaves_behind_takes_no_processor_from_what_is_waited_for() {
+    let fake = FakeFfmpeg::with("times=1 track=video slow=20000\n");
+    let (app, job) = faked(&fake, 120, |_| {}).await;
+    app.file(&job, "segment_00000.ts").await;
+    let old = fake.runs();
+    assert_eq!(old.len(), 2, "{old:?}");
+    fake.set("track=video late=1500\n");
+    let path = format!("/stream/{job}/segment_00025.ts");
+    let limit = Duration::from_millis(1400);
+    let all_suspended = || old.iter().all(|r| suspended(r.pid));
+    let (answer, ()) = tokio::join!(
+        app.get(&path),
+        eventually(limit, "what was left behind runs", all_suspended)
+    );
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    // It goes on where it was.
+    app.file(&job, "segment_00002.ts").await;
+    let videos = fake.runs().into_iter().filter(|r| r.track == "video");
+    assert_eq!(videos.count(), 2);
+    app.stop().await;
 }
