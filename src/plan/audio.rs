@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::base::{Bitrate, MediaTime};
+use crate::base::Bitrate;
 use crate::hardware::Hardware;
 use crate::media::{AudioChoice, AudioStream, StreamRequest};
 
@@ -34,19 +34,15 @@ pub struct AudioEncode {
     pub snap: Option<Snap>,
 }
 
-/// The grid of packets, in samples of the source.
+/// The grid of the ends of frames, in samples of the source. Ends, because a decoder cuts a first
+/// frame's beginning off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Snap {
     pub offset: i64,
     pub frame: u32,
     /// Timestamps further than this from the grid are gaps or drift, and are believed.
     pub tolerance: u32,
-    /// The first packet of the source is cut by the decoder's delay and does not begin on the grid.
-    pub first_is_cut: bool,
 }
-
-/// What the usual encoder of Opus adds in front, microseconds (RFC 7845 section 4.2: the pre-skip).
-const OPUS_DELAY_US: i64 = 6_500;
 
 /// The output's sample rate: the source's own where AAC and players take it, else a whole multiple
 /// or part of it, so that resampling has the same phase wherever a run starts.
@@ -58,41 +54,47 @@ fn output_rate(source: u32) -> u32 {
     }
 }
 
-/// Packet sizes in samples that a codec's packets are multiples of, and how far rounding of
-/// timestamps to milliseconds (of the packet and of the first packet) can move them.
+/// Samples that the frames of a codec have, or a divisor of them. Frames that lie elsewhere are
+/// left where they are.
+fn frame_samples(codec: &str, rate: u32) -> u32 {
+    match codec {
+        "mp3" if rate < 32_000 => 576,
+        "mp3" | "mp2" => 1152,
+        "ac3" | "eac3" => 1536,
+        "dts" | "flac" | "alac" => 512,
+        "opus" => 960,
+        "wmav1" | "wmav2" | "wmapro" => match rate {
+            0..=16_000 => 512,
+            16_001..=22_050 => 1024,
+            22_051..=48_000 => 2048,
+            _ => 4096,
+        },
+        "aac" => 1024,
+        _ => 64,
+    }
+}
+
+/// Delay of Opus encoders at 48 kHz (RFC 7845 section 4.2), which Matroska subtracts from the times
+/// of all packets and then rounds.
+const OPUS_PRE_SKIP: i64 = 312;
+
+/// Where timestamps are rounded: the grid on which the ends of frames lie, and how far rounding (of
+/// this packet, of the first packet, of what a decoder cut off) can move them from it.
 fn snap(audio: &AudioStream) -> Option<Snap> {
     let (num, den) = audio.time_base;
-    if u64::from(den) >= u64::from(audio.sample_rate) * u64::from(num) {
-        let exact = den % audio.sample_rate == 0;
-        if exact {
-            return None;
-        }
+    let rate = audio.sample_rate;
+    if u64::from(den) >= u64::from(rate) * u64::from(num) && den % rate == 0 {
+        return None;
     }
-    let frame = match audio.codec.as_str() {
-        "aac" => 1024,
-        "mp3" | "mp2" => 576,
-        "ac3" | "eac3" | "dts" => 256,
-        "opus" => 120,
-        _ => 64,
-    };
-    let rounding = 1.1 * f64::from(num) / f64::from(den) * f64::from(audio.sample_rate);
+    let frame = frame_samples(&audio.codec, rate);
+    let rounding = 1.6 * f64::from(num) / f64::from(den) * f64::from(rate);
     let tolerance = (rounding.ceil() as u32).clamp(1, frame / 2 - 1);
-    let start = audio.start_time.unwrap_or_default();
-    let is_opus = audio.codec == "opus";
-    let offset = match is_opus && den == 1000 {
-        // The first packet begins a decoder delay before a whole millisecond, and that time was
-        // rounded away from zero; half a millisecond would be heard at joins.
-        true => {
-            let content_ms = (start.as_micros() + OPUS_DELAY_US) / 1000;
-            MediaTime::from_micros(content_ms * 1000 - OPUS_DELAY_US).to_ticks(audio.sample_rate)
-        }
-        false => start.to_ticks(audio.sample_rate),
-    };
+    let start = audio.start_time.unwrap_or_default().to_ticks(rate);
+    let pre_skip = audio.codec == "opus" && (start + OPUS_PRE_SKIP).abs() <= 48;
     Some(Snap {
-        offset,
+        offset: if pre_skip { -OPUS_PRE_SKIP } else { start },
         frame,
         tolerance,
-        first_is_cut: is_opus,
     })
 }
 
@@ -159,6 +161,7 @@ pub(super) fn plan_audio(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::MediaTime;
 
     fn audio(codec: &str, rate: u32, time_base: (u32, u32)) -> AudioStream {
         AudioStream {
@@ -184,26 +187,20 @@ mod tests {
         let coarse = Some(Snap {
             offset: 336,
             frame: 1024,
-            tolerance: 53,
-            first_is_cut: false,
+            tolerance: 77,
         });
         assert_eq!(snap(&audio("aac", 48_000, (1, 1000))), coarse);
         let transport = Some(Snap {
             offset: 309,
             frame: 1024,
             tolerance: 1,
-            first_is_cut: false,
         });
         assert_eq!(snap(&audio("aac", 44_100, (1, 90_000))), transport);
-        let opus = |start_ms: i64| {
-            let start = Some(MediaTime::from_micros(start_ms * 1000));
-            snap(&AudioStream {
-                start_time: start,
-                ..audio("opus", 48_000, (1, 1000))
-            })
+        let opus = AudioStream {
+            start_time: Some(MediaTime::from_micros(-7_000)),
+            ..audio("opus", 48_000, (1, 1000))
         };
-        assert_eq!(opus(-7).map(|s| s.offset), Some(-312));
-        assert_eq!(opus(1694).map(|s| s.offset), Some(1700 * 48 - 312));
+        assert_eq!(snap(&opus).map(|s| s.offset), Some(-312));
         assert_eq!(
             snap(&audio("vorbis", 48_000, (1, 1000))).map(|s| s.tolerance),
             Some(31)

@@ -289,13 +289,8 @@ impl StreamPlan {
         let zero = self.origin.to_ticks(encode.source_rate);
         let clock = match encode.snap {
             Some(s) => format!(
-                "asetpts='st(0,round((PTS-({o}))/{f})*{f}+({o}));\
-                 if({first}lte(abs(PTS-ld(0)),{t}),ld(0),PTS)-({zero})'",
-                first = if s.first_is_cut && seek.is_none() {
-                    "gt(N,0)*"
-                } else {
-                    ""
-                },
+                "asetpts='st(0,round((PTS+S-({o}))/{f})*{f}+({o})-S);\
+                 if(lte(abs(PTS-ld(0)),{t}),ld(0),PTS)-({zero})'",
                 o = s.offset,
                 f = s.frame,
                 t = s.tolerance
