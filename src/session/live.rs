@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ impl LiveState {
     }
 }
 
+/// Longer than any stream is served.
+const NO_STALL: Duration = Duration::from_secs(48 * 3600);
 const READ_BYTES: usize = 64 * 1024;
 
 /// Starts the run, once in a stream's life: a live source cannot be read from its start again.
@@ -116,8 +119,13 @@ async fn read_on(
 ) -> Result<(), String> {
     let mut reader = Fmp4Reader::new();
     let mut splitter = Splitter::new(track.cuts.clone(), 0, 0);
-    let stall = track.core.context.settings.stall_timeout;
     let pauses = track.core.may_pause();
+    // Where one track is held back, the process and with it the other track stand still: silence
+    // means nothing then, and the gate ends reads of a server that says nothing.
+    let stall = match pauses {
+        true => NO_STALL,
+        false => track.core.context.settings.stall_timeout,
+    };
     let mut buffer = vec![0; READ_BYTES];
     loop {
         while pauses && track.should_pause(head) {

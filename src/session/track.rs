@@ -114,7 +114,10 @@ impl Track {
             .map(|i| (timeline.seconds(i) * 1000.0) as u32)
             .collect();
         let mut goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
-        if kind == TrackKind::Audio && core.plan.video.is_some() {
+        if kind == TrackKind::Audio
+            && core.plan.video.is_some()
+            && !core.plan.timeline.is_open_ended()
+        {
             // Sound is made so fast that it need not be far ahead, and the first pictures of a
             // stream need the processor more.
             goal_ms = goal_ms.min(AUDIO_AHEAD_MS);

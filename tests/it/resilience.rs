@@ -126,11 +126,18 @@ fn assert_whole(film: &[u8], seconds: u32) {
 
 /// A request whose body is not read by itself.
 async fn open(app: &TestApp, path: &str) -> Response<Incoming> {
-    let client =
-        Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new());
+    try_open(app, path).await.unwrap()
+}
+
+async fn try_open(
+    app: &TestApp,
+    path: &str,
+) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+    let client = Client::builder(TokioExecutor::new());
+    let client = client.build::<_, Full<Bytes>>(HttpConnector::new());
     let uri = format!("{}{path}", app.gateway.url());
     let request = Request::get(uri).body(Full::default()).unwrap();
-    client.request(request).await.unwrap()
+    client.request(request).await
 }
 
 /// What comes of a body until it ends, and whether it ended as announced.
@@ -144,6 +151,10 @@ async fn drain(mut body: Incoming) -> (Bytes, bool) {
         }
     }
 }
+
+/// How long a request may take on a busy machine: shorter than the time after which the gateway
+/// itself gives up a segment, so that a hang is told from an answer.
+const SOON: Duration = Duration::from_secs(45);
 
 /// The answer to a request that must come within `limit`.
 async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> T {

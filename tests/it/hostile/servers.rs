@@ -75,6 +75,7 @@ async fn a_server_that_is_too_slow_is_given_up() {
         // Nobody answers there (RFC 5737).
         "http://192.0.2.1/film.mkv".to_owned(),
     ];
+    let began = Instant::now();
     let judged = sources.iter().map(|source| judge(&app, source));
     for (source, verdict) in sources
         .iter()
@@ -85,6 +86,12 @@ async fn a_server_that_is_too_slow_is_given_up() {
             "{source}: {verdict:?}"
         );
     }
+    // Most of it is waiting, however busy the machine is.
+    assert!(
+        began.elapsed() < Duration::from_secs(14),
+        "{:?}",
+        began.elapsed()
+    );
     finish(app, &fake).await;
 }
 
@@ -144,7 +151,7 @@ async fn a_film_that_breaks_off_plays_up_to_there() {
     let mut last = None;
     for name in [&names[0], &names[1], &names[names.len() - 1]] {
         let path = format!("/stream/{job}/{name}");
-        let answer = tokio::time::timeout(2 * PATIENCE, app.get(&path)).await;
+        let answer = tokio::time::timeout(PATIENCE, app.get(&path)).await;
         let answer = answer.unwrap_or_else(|_| panic!("{name} hangs"));
         assert_clean(&app, "", &answer);
         good += usize::from(answer.status == StatusCode::OK);

@@ -1,7 +1,6 @@
 //! Room that runs out.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use ghoststream::config::ByteSize;
 use http::StatusCode;
@@ -32,7 +31,7 @@ async fn the_cache_keeps_to_its_limit_while_a_film_is_played() {
             runtime.block_on(async {
                 names = segments(&app, &job).await;
                 for name in &names {
-                    let bytes = within(Duration::from_secs(20), name, app.file(&job, name)).await;
+                    let bytes = within(SOON, name, app.file(&job, name)).await;
                     largest.fetch_max(bytes.len() as u64, Ordering::Relaxed);
                 }
             });
@@ -74,7 +73,7 @@ async fn a_segment_larger_than_the_cache_is_still_served() {
 async fn play_without_a_disk(app: &TestApp, fake: &FakeFfmpeg, job: &str) {
     let names = segments(app, job).await;
     for name in &names {
-        within(Duration::from_secs(10), name, app.file(job, name)).await;
+        within(SOON, name, app.file(job, name)).await;
     }
     let warnings = app.status(job).await["warnings"].to_string();
     assert!(warnings.contains("cannot be stored"), "{warnings}");

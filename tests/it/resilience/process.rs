@@ -45,7 +45,7 @@ impl GatewayProcess {
         command.stdout(std::process::Stdio::null());
         command.stderr(std::fs::File::create(folder.path().join("log")).unwrap());
         let child = command.spawn().unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + SOON;
         while !ready.exists() {
             assert!(Instant::now() < until, "it does not start");
             std::thread::yield_now();
@@ -148,10 +148,7 @@ async fn a_signal_ends_it_in_order() {
         let (status, _) = gateway.ask(Method::GET, &format!("/stream/{job}/segment_00000.ts"), "");
         assert_eq!(status, StatusCode::OK);
         let unread = [gateway.stuck(&job), gateway.unread(&job, 100)];
-        eventually(Duration::from_secs(5), "no encoder", || {
-            fake.alive().len() >= 2
-        })
-        .await;
+        eventually(SOON, "no encoder", || fake.alive().len() >= 2).await;
         assert_eq!(gateway.caches().len(), 1);
         // Time for the answers to fill every buffer on their way.
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -237,10 +234,7 @@ async fn clients_that_hang_up_leave_nothing_behind() {
     assert_eq!(gateway.ask(Method::GET, &path, "").0, StatusCode::OK);
     let asked = format!("/stream/{job}/segment_00017.ts");
     assert_eq!(gateway.ask(Method::GET, &asked, "").0, StatusCode::OK);
-    eventually(Duration::from_secs(5), "too many encoders", || {
-        fake.alive().len() <= 4
-    })
-    .await;
+    eventually(SOON, "too many encoders", || fake.alive().len() <= 4).await;
     let (status, _) = gateway.ask(Method::DELETE, &format!("/api/transcode/{job}"), "");
     assert_eq!(status, StatusCode::OK);
     fake.all_ended(Duration::from_secs(2)).await;
