@@ -85,7 +85,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                 let learned = track.learned();
                 let Some(deeper) = learned.preroll.max(run.preroll).deeper() else {
                     let reason = "the source cannot be read at this place".into();
-                    return Some((Ending::Hopeless, reason));
+                    return Some((Ending::Failed, reason));
                 };
                 tracing::debug!(
                     track = track.kind.name(),
