@@ -18,11 +18,6 @@ use super::os;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ProgressReport {
     pub frame: u64,
-    pub frames_per_second: f32,
-    /// Media time per wall time since the process began.
-    pub speed: f32,
-    /// Lines seen; grows while the process works.
-    pub reports: u64,
 }
 
 /// How a process ended.
@@ -235,7 +230,6 @@ async fn drain(
 ) {
     let mut lines = LineSplitter::default();
     let mut buffer = vec![0; 4096];
-    let mut reports = 0;
     loop {
         let ended = match stderr.read(&mut buffer).await {
             Ok(0) | Err(_) => {
@@ -252,12 +246,8 @@ async fn drain(
                 log.push(&line);
                 continue;
             };
-            reports += 1;
             progress.send_replace(ProgressReport {
                 frame: u64::from(p.frame),
-                frames_per_second: p.fps,
-                speed: p.speed,
-                reports,
             });
         }
         if ended {
