@@ -87,6 +87,8 @@ fn plan_settings(config: &Config) -> PlanSettings {
         max_bitrate: config.limits.max_bitrate,
         tone_map: t.tone_map_hdr,
         video_preset: t.video_preset.name().to_owned(),
+        enable_abr: t.enable_abr,
+        abr_max_variants: t.abr_max_variants as usize,
     }
 }
 

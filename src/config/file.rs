@@ -106,6 +106,10 @@ pub struct Transcoding {
     pub stall_timeout: u32,
     /// Whether HDR pictures are tone-mapped to SDR. Default true.
     pub tone_map_hdr: bool,
+    /// Whether adaptive streams (`mode: abr`) have more than one rendition. Default true.
+    pub enable_abr: bool,
+    /// Most renditions of an adaptive stream, 1..=5. Default 4.
+    pub abr_max_variants: u32,
     /// Preset of the x264 encoder, `ultrafast` to `placebo`. Default `veryfast`.
     pub video_preset: VideoPreset,
     /// Video codec of requests that name none: h264, h265, vp9, av1, copy or auto. Default h264.
@@ -130,6 +134,8 @@ impl Default for Transcoding {
             buffer_ahead_seconds: 30,
             stall_timeout: 120,
             tone_map_hdr: true,
+            enable_abr: true,
+            abr_max_variants: 4,
             video_preset: VideoPreset::Veryfast,
             default_video_codec: VideoChoice::H264,
             default_audio_codec: AudioChoice::Aac,

@@ -55,6 +55,8 @@ pub(super) const KEYS: &[Key] = &[
     key("transcoding.buffer_ahead_seconds", "1 to 3600 (seconds)"),
     key("transcoding.stall_timeout", "1 to 3600 (seconds)"),
     key("transcoding.tone_map_hdr", "true or false"),
+    key("transcoding.enable_abr", "true or false"),
+    key("transcoding.abr_max_variants", "1 to 5"),
     key(
         "transcoding.video_preset",
         "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow or placebo",
@@ -124,6 +126,10 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         (
             "transcoding.cache_max_bytes",
             t.cache_max_bytes >= ByteSize::mib(1),
+        ),
+        (
+            "transcoding.abr_max_variants",
+            (1..=5).contains(&t.abr_max_variants),
         ),
         (
             "transcoding.max_heads_per_session",

@@ -6,6 +6,7 @@ mod log;
 mod os;
 mod probe;
 mod process;
+mod text;
 mod toolchain;
 
 pub use command::encoder_command;
@@ -13,4 +14,5 @@ pub use launcher::{Launcher, SpawnError};
 pub use log::LogTail;
 pub use probe::{ProbeError, probe_source, scan_duration};
 pub use process::{ExitReport, Process, ProgressReport};
+pub use text::{TextError, read_text};
 pub use toolchain::{ToolSettings, Toolchain, ToolchainError};

@@ -2,7 +2,10 @@
 //! source can be opened only once and its tracks belong together.
 
 use super::audio::AudioPlan;
-use super::run::{Invocation, audio_fragments, mapping, strings, video_fragments, video_timescale};
+use super::run::{
+    Invocation, audio_encoder, audio_fragments, few_channels, layout, mapping, strings,
+    video_fragments, video_timescale,
+};
 use super::stream::StreamPlan;
 use super::video::{VideoEncode, VideoPlan};
 
@@ -14,17 +17,16 @@ impl StreamPlan {
     pub fn live_run(&self) -> Invocation {
         let mut output = Vec::new();
         if let Some((video, encode)) = self
-            .video
-            .as_ref()
+            .main_video()
             .and_then(|v| Some((v, v.encode.as_ref()?)))
         {
             output.extend(self.live_video(video, encode));
             output.push("pipe:1".into());
         }
-        if let Some(audio) = &self.audio {
+        if let Some(audio) = self.main_audio() {
             output.extend(live_audio(audio));
             output.push(
-                if self.video.is_some() {
+                if self.main_video().is_some() {
                     "pipe:3"
                 } else {
                     "pipe:1"
@@ -68,18 +70,20 @@ impl StreamPlan {
 
 fn live_audio(audio: &AudioPlan) -> Vec<String> {
     let mut out = mapping(audio.stream);
-    let resample = format!(
-        "aresample={}:async=1:min_hard_comp=0.03:first_pts=0",
-        audio.sample_rate
-    );
-    out.extend(strings(&["-vn", "-af", &resample]));
-    let (channels, bitrate) = (
-        audio.channels.to_string(),
-        audio.bitrate.bits_per_second().to_string(),
-    );
-    out.extend(strings(&[
-        "-c:a", "aac", "-ac", &channels, "-b:a", &bitrate,
-    ]));
-    out.extend(audio_fragments());
+    let mut filters: Vec<String> = audio
+        .encode
+        .as_ref()
+        .and_then(few_channels)
+        .into_iter()
+        .collect();
+    filters.push(format!(
+        "aresample={}:async=1:min_hard_comp=0.03:first_pts={}",
+        audio.sample_rate,
+        -audio.codec.early_samples()
+    ));
+    filters.extend(layout(audio));
+    out.extend(strings(&["-vn", "-af", &filters.join(",")]));
+    out.extend(audio_encoder(audio));
+    out.extend(audio_fragments(audio.codec));
     out
 }

@@ -14,7 +14,8 @@ use crate::package::{Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter};
 use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun};
 use crate::source::{GateGuard, ffmpeg_input_options};
 
-use super::track::{Track, TrackKind};
+use super::rendition::{TrackId, TrackKind};
+use super::track::Track;
 
 /// What a head is started for.
 pub(super) struct Order {
@@ -55,7 +56,7 @@ pub(super) async fn run(track: Arc<Track>, order: Order) {
     };
     if let Some(reason) = &failure {
         tracing::warn!(
-            stream.id = %track.core.id, track = track.kind.name(), segment = at, %reason,
+            stream.id = %track.core.id, track = %track.id, segment = at, %reason,
             "an encoder run failed"
         );
     }
@@ -68,7 +69,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
     let _own = order
         .cancel
         .run_until_cancelled(track.permits.acquire())
-        .await?;
+        .await??;
     let encoders = &track.core.context.encoders;
     let _shared = order
         .cancel
@@ -88,7 +89,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                     return Some((Ending::Failed, reason));
                 };
                 tracing::debug!(
-                    track = track.kind.name(),
+                    track = %track.id,
                     segment = *at,
                     ?deeper,
                     "seek was too late"
@@ -104,7 +105,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                     return Some((Ending::Failed, "the source ended too early".into()));
                 }
                 tracing::debug!(
-                    track = track.kind.name(),
+                    track = %track.id,
                     unit,
                     "the source ends before its length"
                 );
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
         let learned = track.learned();
         let now = Instant::now();
         // A run from the middle of a segment meets later cuts only if its encoder obeys them.
-        let obeys = track.kind == TrackKind::Audio || track.core.plan.video_obeys_cuts();
+        let obeys = track.id.kind == TrackKind::Audio || track.core.plan.video_obeys_cuts();
         let furthest = if done == 0 || obeys {
             order.until
         } else {
@@ -193,19 +194,26 @@ impl<'a> Run<'a> {
         let (from, until) = self.units();
         let plan = &self.track.core.plan;
         let (preroll, padding) = (self.preroll, self.padding);
-        match self.track.kind {
-            TrackKind::Video => plan.video_run(VideoRun {
-                from,
-                until,
-                preroll,
-                padding,
-            }),
-            TrackKind::Audio => plan.audio_run(AudioRun {
-                from,
-                until,
-                preroll,
-                padding,
-            }),
+        let TrackId { kind, nth } = self.track.id;
+        match kind {
+            TrackKind::Video => {
+                let run = VideoRun {
+                    from,
+                    until,
+                    preroll,
+                    padding,
+                };
+                plan.video_run(nth, run)
+            }
+            TrackKind::Audio => {
+                let run = AudioRun {
+                    from,
+                    until,
+                    preroll,
+                    padding,
+                };
+                plan.audio_run(nth, run)
+            }
         }
     }
 
@@ -226,7 +234,7 @@ impl<'a> Run<'a> {
             Err(error) => return Outcome::Failed(error.to_string()),
         };
         tracing::debug!(
-            stream.id = %core.id, track = self.track.kind.name(), ffmpeg.pid = process.pid(),
+            stream.id = %core.id, track = %self.track.id, ffmpeg.pid = process.pid(),
             segment = self.splitter.position().0, until = self.until, preroll = ?self.preroll,
             "encoder started"
         );
@@ -303,10 +311,9 @@ impl<'a> Run<'a> {
             // Nothing at all: the place lies beyond the end, or the seek went past the last frame.
             return Outcome::TooLate;
         }
-        let pad = match (self.padding, self.track.kind) {
-            (Padding::After(_), _) => 0,
-            (Padding::Short, TrackKind::Video) => self.track.core.units_in(PAD_SECONDS),
-            (Padding::Short, TrackKind::Audio) => self.track.core.audio_units_in(PAD_SECONDS),
+        let pad = match self.padding {
+            Padding::After(_) => 0,
+            Padding::Short => self.track.core.units_in(self.track.id, PAD_SECONDS),
         };
         Outcome::SourceEnded {
             unit: (unit - pad).max(1),
@@ -391,20 +398,36 @@ impl<'a> Run<'a> {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let far_ahead = self.track.should_pause(self.order.head);
-            if !far_ahead && !self.track.yields_to_pictures(self.order.head) {
+            let yields = self.track.yields_to_pictures(self.order.head);
+            if !far_ahead && !yields {
                 return !self.order.cancel.is_cancelled();
             }
+            let replaceable = far_ahead || self.track.id.kind == TrackKind::Video;
             tokio::select! {
                 () = changed => {}
-                () = core.context.encoders.wanted(), if far_ahead => {
+                () = self.wanted(), if replaceable => {
                     tracing::debug!(
-                        stream.id = %core.id, track = self.track.kind.name(),
+                        stream.id = %core.id, track = %self.track.id,
                         "a paused encoder makes room"
                     );
                     return false;
                 }
                 () = self.order.cancel.cancelled() => return false,
             }
+        }
+    }
+
+    /// Waits until another head waits for a permit that this one holds. Among the heads of one track
+    /// the scheduler has already said which of them ends.
+    async fn wanted(&self) {
+        let plan = &self.track.core.plan;
+        let several = match self.track.id.kind {
+            TrackKind::Video => plan.videos.len() > 1,
+            TrackKind::Audio => plan.audios.len() > 1,
+        };
+        tokio::select! {
+            () = self.track.core.context.encoders.wanted() => {}
+            () = self.track.permits.wanted(), if several => {}
         }
     }
 
@@ -441,7 +464,7 @@ impl<'a> Run<'a> {
                 self.track.append(self.order.head, segment, sample)
             }
             SplitEvent::Complete { segment } => {
-                if self.track.kind == TrackKind::Audio {
+                if self.track.id.kind == TrackKind::Audio {
                     self.measure(segment);
                 }
                 let goes_on = self.track.finished(self.order.head, segment);
@@ -461,12 +484,14 @@ impl<'a> Run<'a> {
 
     /// Takes the speed of a video encoder from its own statistics, twice a second.
     fn note_speed(&mut self, process: &mut Process) {
-        if self.track.kind != TrackKind::Video || !process.progress.has_changed().unwrap_or(false) {
+        if self.track.id.kind != TrackKind::Video
+            || !process.progress.has_changed().unwrap_or(false)
+        {
             return;
         }
         let frame = process.progress.borrow_and_update().frame;
         let now = Instant::now();
-        let rate = self.track.core.plan.video.as_ref().map(|v| v.rate.as_f64());
+        let rate = self.track.core.plan.main_video().map(|v| v.rate.as_f64());
         if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
             let seconds = (now - at).as_secs_f64().max(0.05);
             let frames = frame.saturating_sub(before) as f64;

@@ -12,8 +12,8 @@ use crate::hls::SegmentTimeline;
 use crate::media::StreamRequest;
 
 use super::error::SessionError;
+use super::rendition::TrackView;
 use super::stream::Stream;
-use super::track::TrackView;
 
 /// How far a job is.
 #[derive(Clone)]
@@ -214,6 +214,7 @@ impl Stream {
             status.progress = 100.0;
             status.eta_seconds = None;
         }
+        status.warnings.extend(self.left_out.iter().cloned());
         for view in &views {
             status.warnings.extend(
                 view.last_failure

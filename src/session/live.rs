@@ -157,7 +157,7 @@ async fn read_on(
     }
     if let Some((segment, samples, events)) = splitter.close() {
         if let Some(unit) = track.cuts.unit(segment, samples) {
-            track.core.note_live_end(track.kind, unit);
+            track.core.note_live_end(track.id.kind, unit);
         }
         pass_on(head, track, events);
     }

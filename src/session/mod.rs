@@ -4,20 +4,25 @@
 mod cache;
 mod encoders;
 mod error;
+mod file;
 mod head;
 mod job;
 mod live;
 mod open;
 mod registry;
+mod rendition;
 mod segment;
 mod serve;
 mod stream;
+mod subtitles;
 mod track;
 
 pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
+pub use file::StreamFile;
 pub use job::{Job, JobPhase, JobStatus, SegmentCounts};
 pub use open::{Facts, FactsCache, Inspection, Opener};
 pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
-pub use serve::{LiveBytes, Served, StreamFile, collect};
+pub use rendition::{TrackId, TrackKind};
+pub use serve::{LiveBytes, Served, collect};
 pub use stream::Stream;

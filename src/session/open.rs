@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use futures_util::future;
+
 use crate::ffmpeg::{Launcher, ProbeError, Toolchain, probe_source, scan_duration};
+use crate::hls::Cue;
 use crate::media::index::ContainerHint;
 use crate::media::{KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
@@ -54,6 +57,16 @@ pub struct Facts {
 pub struct Inspection {
     pub facts: Arc<Facts>,
     pub plan: Result<StreamPlan, PlanError>,
+}
+
+/// A stream that is about to be made.
+pub(super) struct Opened {
+    pub(super) plan: StreamPlan,
+    /// The subtitles that the plan's external renditions name.
+    pub(super) external: Vec<Arc<Vec<Cue>>>,
+    pub(super) size_bytes: Option<u64>,
+    /// What of the request could not be had, in words.
+    pub(super) left_out: Vec<String>,
 }
 
 /// Facts of this process's sources, by identity and validators; the oldest are forgotten first.
@@ -118,12 +131,41 @@ impl Opener {
         Ok(Inspection { facts, plan })
     }
 
-    /// Plans a stream of a source that is known.
-    pub(super) fn plan(
+    /// Plans a stream of a source that is known, with the subtitles of the request that can be had.
+    pub(super) async fn open(
         &self,
         facts: &Facts,
         request: &StreamRequest,
-    ) -> Result<StreamPlan, PlanError> {
+    ) -> Result<Opened, SessionError> {
+        let reading = request.subtitles.iter().map(|s| self.external_subtitles(s));
+        let read = future::join_all(reading).await;
+        let mut request = request.clone();
+        let mut asked = std::mem::take(&mut request.subtitles).into_iter();
+        let (mut external, mut left_out) = (Vec::new(), Vec::new());
+        for result in read {
+            let Some(subtitle) = asked.next() else { break };
+            match result {
+                Ok(cues) => {
+                    external.push(cues);
+                    request.subtitles.push(subtitle);
+                }
+                Err(error) => {
+                    let name = subtitle.label.unwrap_or(subtitle.language);
+                    tracing::info!(%error, subtitles = %name, "a subtitle file is left out");
+                    left_out.push(format!("subtitles '{name}' are left out: {error}"));
+                }
+            }
+        }
+        Ok(Opened {
+            plan: self.plan(facts, &request)?,
+            external,
+            size_bytes: facts.probe.size_bytes,
+            left_out,
+        })
+    }
+
+    /// Plans a stream of a source that is known.
+    fn plan(&self, facts: &Facts, request: &StreamRequest) -> Result<StreamPlan, PlanError> {
         let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
         let hardware = &self.tools.hardware;
         plan_stream(&facts.probe, keyframes, request, hardware, &self.plan)

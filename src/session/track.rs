@@ -1,11 +1,10 @@
 //! One track of a stream: its heads, the segments being made, the requests that wait.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, Ending, HeadId, Scheduler, WaiterId};
@@ -13,26 +12,12 @@ use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samp
 use crate::plan::Preroll;
 
 use super::cache::SegmentKey;
+use super::encoders::Encoders;
 use super::error::SessionError;
 use super::head;
+use super::rendition::{TrackId, TrackKind, TrackView};
 use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
-
-/// Which stream of the source a track is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TrackKind {
-    Video,
-    Audio,
-}
-
-impl TrackKind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            TrackKind::Video => "video",
-            TrackKind::Audio => "audio",
-        }
-    }
-}
 
 /// What heads learned about the source, so that the next one begins better.
 #[derive(Debug, Clone, Copy)]
@@ -65,18 +50,23 @@ struct State {
 
 /// See the module.
 pub(super) struct Track {
-    pub(super) kind: TrackKind,
+    pub(super) id: TrackId,
     pub(super) cuts: TrackCuts,
     pub(super) core: Arc<StreamCore>,
     state: Mutex<State>,
-    /// As many processes as heads are allowed: a new one starts when the old one is gone.
-    pub(super) permits: Arc<Semaphore>,
+    /// As many processes as heads are allowed, for all tracks of the kind: a new one starts when an
+    /// old one is gone.
+    pub(super) permits: Arc<Encoders>,
+    /// Whether a request waits for this track, as it was last told to the stream.
+    awaited: AtomicBool,
+    /// When a request last came.
+    last_asked_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for Track {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Track")
-            .field("kind", &self.kind)
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
@@ -88,42 +78,31 @@ const MAX_UNSAVED: usize = 6;
 /// Complete segments on their way to the disk, beyond which heads wait for it.
 const MAX_STORING: usize = 8;
 
-/// How a track stands, for the status of its stream.
-#[derive(Debug, Clone, Default)]
-pub(super) struct TrackView {
-    pub(super) ready: Vec<(u32, u32)>,
-    /// Segments that were ready at some time.
-    pub(super) made: u32,
-    pub(super) heads: Vec<u32>,
-    pub(super) paused: bool,
-    pub(super) speed: f64,
-    pub(super) last_failure: Option<String>,
-    pub(super) disk_error: Option<String>,
-}
-
 impl Track {
     pub(super) fn new(
-        kind: TrackKind,
+        id: TrackId,
         cuts: TrackCuts,
         core: Arc<StreamCore>,
-        max_heads: usize,
+        permits: Arc<Encoders>,
         source_end: Option<i64>,
     ) -> Arc<Track> {
+        let max_heads = permits.most();
         let timeline = cuts.timeline().clone();
         let lengths = (0..timeline.len())
             .map(|i| (timeline.seconds(i) * 1000.0) as u32)
             .collect();
         let mut goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
-        if kind == TrackKind::Audio
-            && core.plan.video.is_some()
+        if id.kind == TrackKind::Audio
+            && core.plan.main_video().is_some()
             && !core.plan.timeline.is_open_ended()
         {
             // Sound is made so fast that it need not be far ahead, and the first pictures of a
             // stream need the processor more.
             goal_ms = goal_ms.min(AUDIO_AHEAD_MS);
         }
+        let now = core.context.now_ms();
         Arc::new(Track {
-            kind,
+            id,
             cuts,
             core,
             state: Mutex::new(State {
@@ -144,7 +123,9 @@ impl Track {
                 closed: false,
                 largest_bytes: 0,
             }),
-            permits: Arc::new(Semaphore::new(max_heads)),
+            permits,
+            awaited: AtomicBool::new(false),
+            last_asked_ms: AtomicU64::new(now),
         })
     }
 
@@ -186,9 +167,14 @@ impl Track {
                 }
             }
         }
-        if self.kind == TrackKind::Video {
+        if self.id.kind == TrackKind::Video {
             let awaited = state.scheduler.is_waited_for();
-            self.core.pictures_awaited.store(awaited, Ordering::Release);
+            let before = self.awaited.swap(awaited, Ordering::AcqRel);
+            if awaited && !before {
+                self.core.pictures_awaited.fetch_add(1, Ordering::AcqRel);
+            } else if before && !awaited {
+                self.core.pictures_awaited.fetch_sub(1, Ordering::AcqRel);
+            }
         }
         self.core.changed.notify_waiters();
     }
@@ -298,6 +284,8 @@ impl Track {
                 guard,
             });
         }
+        let now = self.core.context.now_ms();
+        self.last_asked_ms.store(now, Ordering::Relaxed);
         let deadline = self.core.context.settings.segment_timeout;
         let find = self.find(segment, &mut guard);
         let reader = match tokio::time::timeout(deadline, find).await {
@@ -401,7 +389,7 @@ impl Track {
     fn key(&self, segment: u32) -> SegmentKey {
         SegmentKey {
             stream: self.core.id,
-            track: self.kind.name(),
+            track: self.id,
             segment,
         }
     }
@@ -564,12 +552,19 @@ impl Track {
         state.storing >= MAX_STORING || state.scheduler.should_pause(head, most_ahead)
     }
 
-    /// Whether `head` makes sound that nobody waits for while somebody waits for pictures: sound is
-    /// made in no time once it is wanted, and pictures need the processor.
+    /// Whether `head` makes what nobody waits for while somebody waits for pictures of another track:
+    /// sound is made in no time once it is wanted, a rendition that was left may never be, and
+    /// pictures need the processor.
     pub(super) fn yields_to_pictures(&self, head: HeadId) -> bool {
-        self.kind == TrackKind::Audio
-            && self.core.pictures_awaited.load(Ordering::Acquire)
+        let own = usize::from(self.awaited.load(Ordering::Acquire));
+        self.core.pictures_awaited.load(Ordering::Acquire) > own
             && !self.lock().scheduler.serves_request(head)
+    }
+
+    /// Time since somebody asked for a segment.
+    pub(super) fn unasked_for(&self) -> Duration {
+        let asked = self.last_asked_ms.load(Ordering::Relaxed);
+        Duration::from_millis(self.core.context.now_ms().saturating_sub(asked))
     }
 
     pub(super) fn count_paused(&self, paused: bool) {
