@@ -200,7 +200,7 @@ impl Reader {
     /// A small whole number, or `None` for nothing and null.
     fn optional_count(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<u32> {
         match fields.get(place[place.len() - 1]) {
-            None | Some(Value::Null) => return None,
+            None | Some(Value::Null) => None,
             Some(value) => {
                 let number = self.number(fields, place, 0.0);
                 if number.fract() == 0.0 && (0.0..1000.0).contains(&number) {

@@ -153,9 +153,12 @@ pub(super) fn plan_burn(
 }
 
 /// Arguments that give the text of subtitle stream `stream` as WebVTT on standard output, with the
-/// source's own clock; all of it, or that of a span.
-pub fn subtitle_run(stream: u32, span: Option<SubtitleSpan>) -> Invocation {
+/// source's own clock; all of it, or that of a span. `charset` is that of a file that is not Unicode.
+pub fn subtitle_run(stream: u32, span: Option<SubtitleSpan>, charset: Option<&str>) -> Invocation {
     let mut input = Vec::new();
+    if let Some(charset) = charset {
+        input.extend(strings(&["-sub_charenc", charset]));
+    }
     if let Some(span) = span {
         let from = span.from.to_string();
         input.extend(strings(&["-seek_timestamp", "1", "-ss", &from]));

@@ -10,8 +10,8 @@ use crate::ffmpeg::read_text;
 use crate::hls::{Cue, parse_webvtt, webvtt_segment};
 use crate::media::{SourceLocator, SubtitleRequest};
 use crate::package::TS_ORIGIN;
-use crate::plan::{SubtitleOrigin, SubtitleSpan, subtitle_run};
-use crate::source::{GateGuard, ffmpeg_input_options};
+use crate::plan::{Invocation, SubtitleOrigin, SubtitleSpan, subtitle_run};
+use crate::source::{GateGuard, SourceError, ffmpeg_input_options};
 
 use super::error::SessionError;
 use super::open::Opener;
@@ -50,6 +50,8 @@ const WHOLE_DOWNLOAD_BYTES: u64 = 128 << 20;
 /// in it may have begun.
 const WINDOW: MediaTime = MediaTime::from_micros(300_000_000);
 const LOOK_BACK: MediaTime = MediaTime::from_micros(60_000_000);
+/// As much of a subtitle file as is looked at for its charset.
+const MOST_TEXT_BYTES: u64 = 4 << 20;
 /// Longest time for reading one part.
 const READ_WITHIN: Duration = Duration::from_secs(55);
 /// Longest time for reading a file that a request names, while its stream is opened.
@@ -155,10 +157,11 @@ impl Window {
             let Ok(_turn) = turn.acquire().await else {
                 return Err(SessionError::Cancelled);
             };
+            let run = subtitle_run(stream, self.span, None);
             let text = core
                 .context
                 .opener
-                .subtitle_text(&core.locator, stream, self.span, READ_WITHIN)
+                .subtitle_text(&core.locator, run, READ_WITHIN)
                 .await?;
             Ok(Arc::new(shifted(&parse_webvtt(&text), core.plan.origin)))
         };
@@ -176,7 +179,9 @@ impl Opener {
         request: &SubtitleRequest,
     ) -> Result<Arc<Vec<Cue>>, SessionError> {
         let locator = self.resolve(&request.url).await?;
-        let text = self.subtitle_text(&locator, 0, None, OPEN_WITHIN).await?;
+        let charset = self.charset(&locator).await?;
+        let run = subtitle_run(0, None, charset);
+        let text = self.subtitle_text(&locator, run, OPEN_WITHIN).await?;
         let cues = parse_webvtt(&text);
         match cues.is_empty() {
             true => Err(SessionError::Subtitles("it holds no text".into())),
@@ -184,18 +189,31 @@ impl Opener {
         }
     }
 
+    /// The charset of a file that is not Unicode: that of most old subtitles. ffmpeg would leave out
+    /// every text with an accent.
+    async fn charset(&self, locator: &SourceLocator) -> Result<Option<&'static str>, SessionError> {
+        let opened = tokio::time::timeout(OPEN_WITHIN, self.client.open(locator)).await;
+        let (_, reader) = opened.map_err(|_| SourceError::Timeout)??;
+        let Some(reader) = reader else {
+            return Ok(None);
+        };
+        let length = reader.length_bytes().unwrap_or(0).min(MOST_TEXT_BYTES);
+        let bytes = reader.read_at(0, length as usize).await?;
+        let marked = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+        let unicode = marked || std::str::from_utf8(&bytes).is_ok();
+        Ok((!unicode).then_some("CP1252"))
+    }
+
     async fn subtitle_text(
         &self,
         locator: &SourceLocator,
-        stream: u32,
-        span: Option<SubtitleSpan>,
+        run: Invocation,
         within: Duration,
     ) -> Result<String, SessionError> {
         let gate = self.gate(locator, &self.cancel);
         let gate =
             gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
         let input = ffmpeg_input_options(locator, gate.as_ref().map(GateGuard::proxy_url));
-        let run = subtitle_run(stream, span);
         let text = read_text(&self.tools, &self.launcher, &input, &run, within).await;
         text.map_err(|error| {
             let report = gate.as_ref().map(GateGuard::report);

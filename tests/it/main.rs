@@ -26,6 +26,8 @@ mod playback;
 #[cfg(test)]
 mod real_media;
 #[cfg(test)]
+mod renditions;
+#[cfg(test)]
 mod resilience;
 #[cfg(test)]
 mod review;
