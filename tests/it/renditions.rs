@@ -382,10 +382,16 @@ async fn text_is_right_at_every_place() {
         for (start_time, shift) in [(0.0, 0), (6.0, -6000)] {
             let job = start(&app, json!({"source": name, "start_time": start_time})).await;
             let told = tags(&master(&app, &job).await, "#EXT-X-MEDIA");
+            // MP4 keeps no titles of streams.
+            let title = if codec == "mov_text" {
+                "eng"
+            } else {
+                "The text"
+            };
             let told = told.iter().find(|t| t["TYPE"] == "SUBTITLES").unwrap();
             assert_eq!(
                 (told["NAME"].as_str(), told["LANGUAGE"].as_str()),
-                ("The text", "eng")
+                (title, "eng")
             );
             check_text(&app, &job, &told["URI"], &planned, shift).await;
         }
