@@ -19,6 +19,7 @@ pub struct Config {
     pub server: Server,
     pub sources: Sources,
     pub transcoding: Transcoding,
+    pub hardware: Accelerated,
     pub limits: Limits,
     pub logging: Logging,
 }
@@ -139,6 +140,34 @@ impl Default for Transcoding {
             video_preset: VideoPreset::Veryfast,
             default_video_codec: VideoChoice::H264,
             default_audio_codec: AudioChoice::Aac,
+        }
+    }
+}
+
+/// Encoders of graphics processors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accelerated {
+    /// Whether `hw_accel: auto` takes hardware where it works. Default true.
+    pub prefer_hw_accel: bool,
+    /// Whether what hardware cannot do, or fails at, is done in software. Default true.
+    pub fallback_to_software: bool,
+    /// Preset of NVENC, `p1` to `p7`. Default `p4`.
+    pub nvenc_preset: String,
+    /// Preset of Quick Sync, `veryfast` to `veryslow`. Default `medium`.
+    pub qsv_preset: String,
+    /// Device of VA-API, or `auto`: /dev/dri/renderD128. Default `auto`.
+    pub vaapi_device: String,
+}
+
+impl Default for Accelerated {
+    fn default() -> Self {
+        Accelerated {
+            prefer_hw_accel: true,
+            fallback_to_software: true,
+            nvenc_preset: "p4".into(),
+            qsv_preset: "medium".into(),
+            vaapi_device: "auto".into(),
         }
     }
 }

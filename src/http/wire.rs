@@ -349,7 +349,7 @@ pub(super) fn stream_url(job: &Job, base: &str) -> String {
 }
 
 fn hardware(status: &JobStatus) -> Option<&'static str> {
-    status.software.then_some("software")
+    status.encoded_by
 }
 
 fn rounded(v: f64) -> f64 {

@@ -2,6 +2,7 @@
 
 mod audio;
 mod color;
+mod encoder;
 mod error;
 mod live;
 mod run;
@@ -10,6 +11,7 @@ mod subtitle;
 mod video;
 
 pub use audio::{AudioCodec, AudioEncode, AudioPlan};
+pub use encoder::{AcceleratorSettings, test_encode};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};
 pub use stream::{COPY_TIMESCALE, Packaging, PlanSettings, StreamPlan, check_request, plan_stream};

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::base::{JobId, MediaTime};
+use crate::hardware::Accelerator;
 use crate::hls::SegmentTimeline;
 use crate::media::StreamRequest;
 
@@ -58,7 +59,8 @@ pub struct JobStatus {
     /// `None` as long as the stream is not open.
     pub segments: Option<SegmentCounts>,
     pub warnings: Vec<String>,
-    pub software: bool,
+    /// What encodes: the name of the hardware, or `software`; `None` as long as the stream is not open.
+    pub encoded_by: Option<&'static str>,
     pub start_time: MediaTime,
 }
 
@@ -149,7 +151,7 @@ impl Job {
             activity: "probing",
             segments: None,
             warnings: Vec::new(),
-            software: false,
+            encoded_by: None,
             start_time: self.request.start_time,
         };
         match self.phase() {
@@ -184,11 +186,23 @@ impl Stream {
         self.views().iter().all(|v| v.made >= timeline.len())
     }
 
+    /// The name of the hardware that encodes, or `software`.
+    fn encoded_by(&self) -> &'static str {
+        let fell_back = self.videos.first().is_some_and(|t| t.learned().software);
+        let encode = self
+            .core
+            .plan
+            .main_video()
+            .and_then(|v| v.encoder(fell_back));
+        let hardware = encode.and_then(|e| e.accelerator);
+        hardware.map_or("software", Accelerator::name)
+    }
+
     fn fill(&self, status: &mut JobStatus) {
         let views = self.views();
         // Video decides; sound is made so much faster that it only confuses.
         let Some(main) = views.first() else { return };
-        status.software = true;
+        status.encoded_by = Some(self.encoded_by());
         status.start_time = self.core.plan.start_time;
         // Before the timeline is read: a source that ends in between only shows later that it has.
         let complete = self.all_ready();

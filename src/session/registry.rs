@@ -180,7 +180,9 @@ impl Registry {
         request: StreamRequest,
         session_id: Option<String>,
     ) -> Result<Arc<Job>, SessionError> {
-        check_request(&request, &self.context.opener.tools.hardware)?;
+        let opener = &self.context.opener;
+        let hardware = opener.hardware(request.output.hw_accel).await;
+        check_request(&request, &hardware, &opener.plan)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let job = Arc::new(Job::new(locator.display(), request, session_id, now));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, Ending, HeadId, Scheduler, WaiterId};
@@ -25,6 +26,8 @@ pub(super) struct Learned {
     pub(super) preroll: Preroll,
     /// Unit after the last one that the source has, when it ends before the timeline.
     pub(super) source_end: Option<i64>,
+    /// The hardware that the plan names has failed.
+    pub(super) software: bool,
 }
 
 struct State {
@@ -115,6 +118,7 @@ impl Track {
                 learned: Learned {
                     preroll: Preroll::Near,
                     source_end,
+                    software: false,
                 },
                 last_failure: None,
                 paused: 0,
@@ -442,17 +446,17 @@ impl Track {
         self.lock().growing.get(&segment).map_or(0, |g| g.len())
     }
 
-    /// Takes the headers of a run. `false` when an earlier run sent others: its segments would not
-    /// fit together with those that are there.
-    pub(super) fn accept_config(&self, config: TrackConfig) -> bool {
+    /// Takes the headers of a run. Gives what to put before its key frames when they are not those of
+    /// the track; `None` when its segments would not fit together with those that are there.
+    pub(super) fn accept_config(&self, config: TrackConfig) -> Option<Bytes> {
         let mut state = self.lock();
         match &state.config {
-            Some(known) => **known == config,
+            Some(known) => known.in_band(&config),
             None => {
                 state.config = Some(Arc::new(config));
                 drop(state);
                 self.core.changed.notify_waiters();
-                true
+                Some(Bytes::new())
             }
         }
     }
