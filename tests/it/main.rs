@@ -2,6 +2,8 @@
 //! helper functions unwrap too.
 
 #[cfg(test)]
+mod accelerators;
+#[cfg(test)]
 mod app;
 #[cfg(test)]
 mod architecture;
