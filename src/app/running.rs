@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +68,12 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
         tracker: work.clone(),
+        connections: connections.clone(),
+        stop: stop_serving.clone(),
+        presence: Arc::default(),
+        websockets: Arc::new(Semaphore::new(
+            config.server.max_websocket_connections as usize,
+        )),
     };
     let settings = ServerSettings {
         max_connections: config.server.max_connections as usize,

@@ -36,6 +36,8 @@ pub struct Server {
     pub advertised_url: Option<Url>,
     /// Most open connections, 1..=100000; further ones wait to be accepted. Default 1024.
     pub max_connections: u32,
+    /// Most WebSockets that listen to progress, 1..=100000; one more is closed with 1013. Default 1000.
+    pub max_websocket_connections: u32,
     /// Longest wait for the head of a request, in seconds, 1..=300. Default 10.
     pub header_timeout_seconds: u32,
 }
@@ -47,6 +49,7 @@ impl Default for Server {
             port: 8765,
             advertised_url: None,
             max_connections: 1024,
+            max_websocket_connections: 1000,
             header_timeout_seconds: 10,
         }
     }

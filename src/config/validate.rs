@@ -31,6 +31,7 @@ pub(super) const KEYS: &[Key] = &[
         "null or an http or https URL without query and fragment",
     ),
     key("server.max_connections", "1 to 100000"),
+    key("server.max_websocket_connections", "1 to 100000"),
     key("server.header_timeout_seconds", "1 to 300 (seconds)"),
     key("sources.roots", "a list of folders"),
     key(
@@ -98,6 +99,10 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         (
             "server.max_connections",
             (1..=100_000).contains(&server.max_connections),
+        ),
+        (
+            "server.max_websocket_connections",
+            (1..=100_000).contains(&server.max_websocket_connections),
         ),
         (
             "server.header_timeout_seconds",

@@ -4,6 +4,9 @@ mod body;
 mod error;
 mod files;
 mod health;
+mod presence;
+mod progress;
+mod progress_session;
 mod router;
 mod server;
 mod state;
@@ -11,6 +14,7 @@ mod stream;
 mod transcode;
 mod wire;
 
+pub use presence::Presence;
 pub use router::router;
 pub use server::{ServerSettings, serve};
 pub use state::AppState;

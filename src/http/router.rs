@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::{HeaderName, Method, StatusCode, header};
@@ -14,7 +14,7 @@ use crate::web_ui;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{files, health, stream, transcode};
+use super::{files, health, presence, progress, stream, transcode};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -61,12 +61,15 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/{id}/stream", get(transcode::stream_info))
         .route("/api/transcode/{id}", delete(transcode::delete))
         .route("/stream/{id}/{*file}", get(stream::file))
+        .route("/api/clients", get(presence::clients))
+        .route("/ws/progress", get(progress::listen))
         .route("/api/v2/files", get(files::list))
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(map_response(shaped))
+        .layer(from_fn_with_state(state.clone(), presence::note))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
         .with_state(state)

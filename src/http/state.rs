@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::media::{AudioChoice, VideoChoice};
 use crate::session::Registry;
 
+use super::presence::Presence;
 use super::wire::Defaults;
 
 /// Shared by all handlers; cheap to clone.
@@ -23,6 +26,14 @@ pub struct AppState {
     pub default_audio: AudioChoice,
     /// Owns work that goes on when its client has left.
     pub tracker: TaskTracker,
+    /// Owns connections that are no longer HTTP.
+    pub connections: TaskTracker,
+    /// Fires when no new requests are taken.
+    pub stop: CancellationToken,
+    /// Who is there.
+    pub presence: Arc<Presence>,
+    /// WebSockets that may still be opened.
+    pub websockets: Arc<Semaphore>,
 }
 
 impl AppState {

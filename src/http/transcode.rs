@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::base::JobId;
 use crate::session::{JobPhase, SessionError};
 
 use super::error::ApiError;
+use super::presence;
 use super::state::AppState;
 use super::wire::{parse_start, start_response, status_response, stream_url};
 
@@ -22,7 +24,11 @@ fn job_id(text: &str) -> Result<JobId, ApiError> {
 }
 
 /// `POST /api/transcode/start`. The work goes on when the client leaves before the answer.
-pub(super) async fn start(State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Answer {
+pub(super) async fn start(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, ApiError> {
     let body: Value = serde_json::from_slice(&body).map_err(|error| {
         ApiError::invalid(vec![json!({
             "type": "json_invalid",
@@ -39,17 +45,14 @@ pub(super) async fn start(State(app): State<AppState>, headers: HeaderMap, body:
             "Source URL is required",
         ));
     }
+    let named = presence::told(start.origin.client.clone());
     let job = app
         .registry
-        .start(&start.source, start.request, start.session_id)
+        .start(&start.source, start.request, start.origin)
         .await?;
     let viewers = app.registry.viewers(&job);
-    Ok(Json(start_response(
-        &job,
-        &job.status(),
-        &app.base_url(&headers),
-        viewers,
-    )))
+    let answer = start_response(&job, &job.status(), &app.base_url(&headers), viewers);
+    Ok((named, Json(answer)))
 }
 
 /// `GET /api/transcode/{id}/status`.

@@ -5,18 +5,19 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
+use super::presence;
 use crate::base::{Bitrate, MediaTime};
 use crate::media::{
     AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
     UnknownName, VideoChoice,
 };
-use crate::session::{Job, JobStatus};
+use crate::session::{Job, JobOrigin, JobStatus, ViewerCount};
 
 /// A request to start a job.
 #[derive(Debug, PartialEq)]
 pub(super) struct StartRequest {
     pub(super) source: String,
-    pub(super) session_id: Option<String>,
+    pub(super) origin: JobOrigin,
     pub(super) request: StreamRequest,
 }
 
@@ -85,7 +86,10 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
     let start_time = MediaTime::from_secs_f64(start);
     Ok(StartRequest {
         source,
-        session_id,
+        origin: JobOrigin {
+            session_id,
+            client: presence::name_in(fields),
+        },
         request: StreamRequest {
             mode,
             output,
@@ -236,7 +240,12 @@ impl Reader {
 }
 
 /// The answer to a start request (contract 3.3).
-pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
+pub(super) fn start_response(
+    job: &Job,
+    status: &JobStatus,
+    base: &str,
+    viewers: ViewerCount,
+) -> Value {
     json!({
         "job_id": job.id,
         "status": status.name,
@@ -251,13 +260,18 @@ pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers:
         "variants": null,
         "media_info": null,
         "start_time": status.start_time.as_secs_f64(),
-        "is_shared": viewers > 1,
-        "viewer_count": viewers,
+        "is_shared": viewers.is_shared,
+        "viewer_count": viewers.viewers,
     })
 }
 
 /// A job's status (contract 3.4); `speed`, `phase`, `segments` and `warnings` are ours.
-pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
+pub(super) fn status_response(
+    job: &Job,
+    status: &JobStatus,
+    base: &str,
+    viewers: ViewerCount,
+) -> Value {
     let segments = status.segments.as_ref();
     let segments = segments.map(|s| json!({"total": s.total, "ready": s.ready}));
     json!({
@@ -274,10 +288,10 @@ pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers
         "error_message": status.error,
         "created_at": job.created_at.to_string(),
         "started_at": job.created_at.to_string(),
-        "completed_at": null,
+        "completed_at": job.ended_at().map(|t| t.to_string()),
         "start_time": status.start_time.as_secs_f64(),
-        "is_shared": viewers > 1,
-        "viewer_count": viewers,
+        "is_shared": viewers.is_shared,
+        "viewer_count": viewers.viewers,
         "mode": job.request.mode,
         "source": job.source,
         "speed": rounded(status.speed),

@@ -94,6 +94,10 @@ pub(super) struct TrackView {
     pub(super) ready: Vec<(u32, u32)>,
     /// Segments that were ready at some time.
     pub(super) made: u32,
+    /// Samples of the segments being made.
+    pub(super) growing: Vec<usize>,
+    /// Whether a sample is a unit of the timeline, as in all that is encoded.
+    pub(super) counts_units: bool,
     pub(super) heads: Vec<u32>,
     pub(super) paused: bool,
     pub(super) speed: f64,
@@ -427,8 +431,16 @@ impl Track {
 
     pub(super) fn view(&self) -> TrackView {
         let state = self.lock();
+        let growing = state.growing.iter();
+        let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
+        let plan = &self.core.plan;
         TrackView {
             ready: state.scheduler.ready_ranges(),
+            growing: unfinished.map(|(_, growing)| growing.len()).collect(),
+            counts_units: match &plan.video {
+                Some(video) => self.kind == TrackKind::Video && video.encode.is_some(),
+                None => plan.audio.as_ref().is_some_and(|a| a.encode.is_some()),
+            },
             made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.paused >= state.heads.len(),

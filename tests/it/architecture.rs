@@ -78,6 +78,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ffmpeg_sidecar", &["ffmpeg"]),
     ("rust_embed", &["web_ui"]),
     ("serde_yaml", &["config"]),
+    ("tokio_tungstenite", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 
