@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::http::{AppState, ServerSettings, router, serve};
+use crate::http::{AppState, Machine, ServerSettings, router, serve};
 use crate::session::{Registry, RegistryParts, SegmentCache};
 
 use super::build::{StartError, opener, session_settings};
@@ -64,6 +64,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
             .advertised_url
             .as_ref()
             .map(|u| u.as_str().into()),
+        environment: config.server.environment.as_str().into(),
+        machine: Arc::new(Machine::new(registry.cache().folder().to_owned())),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,

@@ -34,6 +34,9 @@ pub struct Server {
     /// Base of the absolute URLs handed to clients, such as `https://media.example.org`. Default null:
     /// the host that the request named.
     pub advertised_url: Option<Url>,
+    /// What this installation calls itself in `/api/health/detailed`. Default `development`. Environment
+    /// `GHOSTSTREAM_ENV` sets it too.
+    pub environment: String,
     /// Most open connections, 1..=100000; further ones wait to be accepted. Default 1024.
     pub max_connections: u32,
     /// Most WebSockets that listen to progress, 1..=100000; one more is closed with 1013. Default 1000.
@@ -48,6 +51,7 @@ impl Default for Server {
             host: "0.0.0.0".into(),
             port: 8765,
             advertised_url: None,
+            environment: "development".into(),
             max_connections: 1024,
             max_websocket_connections: 1000,
             header_timeout_seconds: 10,

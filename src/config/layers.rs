@@ -316,7 +316,7 @@ mod tests {
         );
         let mut told = texts(layers.finish());
         told.sort();
-        let keys = "server has host, port, advertised_url, max_connections, \
+        let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
         let sections = "unknown section; there are server, sources, transcoding, limits, logging";
         assert_eq!(

@@ -127,6 +127,7 @@ fn add_environment(layers: &mut Layers, environment: &[(OsString, OsString)]) {
     let short = [
         ("GHOSTSTREAM_FFMPEG_PATH", "transcoding.ffmpeg_path"),
         ("GHOSTSTREAM_FFPROBE_PATH", "transcoding.ffprobe_path"),
+        ("GHOSTSTREAM_ENV", "server.environment"),
     ];
     for (variable, key) in short {
         let value = environment.iter().find(|(name, _)| name == variable);

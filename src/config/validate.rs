@@ -30,6 +30,7 @@ pub(super) const KEYS: &[Key] = &[
         "server.advertised_url",
         "null or an http or https URL without query and fragment",
     ),
+    key("server.environment", "a word of up to 64 characters"),
     key("server.max_connections", "1 to 100000"),
     key("server.max_websocket_connections", "1 to 100000"),
     key("server.header_timeout_seconds", "1 to 300 (seconds)"),
@@ -96,6 +97,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "server.advertised_url",
             server.advertised_url.as_ref().is_none_or(is_base),
         ),
+        ("server.environment", is_word(&server.environment)),
         (
             "server.max_connections",
             (1..=100_000).contains(&server.max_connections),
@@ -162,6 +164,10 @@ fn is_base(url: &Url) -> bool {
         && url.fragment().is_none()
         && url.username().is_empty()
         && url.password().is_none()
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(char::is_control)
 }
 
 fn is_path(path: &Path) -> bool {

@@ -13,7 +13,7 @@ use crate::session::JobPhase;
 use super::state::AppState;
 
 /// (jobs that can be played, jobs whose source is being probed)
-fn job_counts(app: &AppState) -> (usize, usize) {
+pub(super) fn job_counts(app: &AppState) -> (usize, usize) {
     let jobs = app.registry.jobs();
     let opening = jobs
         .iter()
@@ -38,8 +38,12 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({"alive": true, "timestamp": jiff::Timestamp::now().to_string()}))
 }
 
-/// Ready to take work: the cache folder can be written to.
+/// Ready to take work: there is room for another job, and the cache folder is there.
 pub(super) async fn ready(State(app): State<AppState>) -> Response {
+    if job_counts(&app).1 >= app.registry.max_opening() {
+        let body = json!({"ready": false, "reason": "Queue full"});
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
     let folder = app.registry.cache().folder().to_owned();
     let writable = tokio::task::spawn_blocking(move || folder.is_dir())
         .await
@@ -79,13 +83,20 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
         .into_iter()
         .filter(|d| hardware.decoders.contains(*d))
         .collect();
+    let none =
+        |name: &str| json!({"type": name, "available": false, "encoders": [], "decoders": []});
+    // In the order and number of the original.
+    let mut accels: Vec<Value> = ["nvenc", "qsv", "vaapi", "amf", "videotoolbox"]
+        .map(none)
+        .into();
+    accels.push(json!({
+        "type": "software",
+        "available": true,
+        "encoders": known(&software),
+        "decoders": decoders,
+    }));
     Json(json!({
-        "hw_accels": [{
-            "type": "software",
-            "available": true,
-            "encoders": known(&software),
-            "decoders": decoders,
-        }],
+        "hw_accels": accels,
         "video_codecs": video,
         "audio_codecs": ["aac", "copy"],
         "formats": ["hls"],

@@ -14,7 +14,7 @@ use crate::web_ui;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{files, health, presence, progress, stream, transcode};
+use super::{files, health, machine, presence, progress, sharing, stream, transcode};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -49,7 +49,12 @@ pub fn router(state: AppState) -> Router {
         .route("/api/ready", get(health::ready))
         .route("/api/capabilities", get(health::capabilities))
         .route("/capabilities", get(health::capabilities))
+        .route("/api/health/detailed", get(machine::detailed))
         .route("/api/stats", get(health::stats))
+        .route("/api/transcode/{id}/leave", post(sharing::leave))
+        .route("/api/streams/shared", get(sharing::shared))
+        .route("/api/cleanup/stats", get(sharing::cleanup_stats))
+        .route("/api/cleanup/run", post(sharing::cleanup_run))
         .route("/api/transcode/start", post(transcode::start))
         .route("/transcode", post(transcode::start))
         .route("/api/transcode/{id}/status", get(transcode::status))

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::session::Registry;
 
+use super::machine::Machine;
 use super::presence::Presence;
 use super::wire::Defaults;
 
@@ -20,6 +21,9 @@ pub struct AppState {
     pub registry: Arc<Registry>,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
+    /// What this installation calls itself.
+    pub environment: Arc<str>,
+    pub machine: Arc<Machine>,
     pub max_concurrent_jobs: usize,
     /// Codecs of requests that name none.
     pub default_video: VideoChoice,

@@ -19,7 +19,7 @@ use super::wire::{parse_start, start_response, status_response, stream_url};
 
 type Answer = Result<Json<Value>, ApiError>;
 
-fn job_id(text: &str) -> Result<JobId, ApiError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, ApiError> {
     JobId::from_str(text).map_err(|_| SessionError::NoSuchJob.into())
 }
 
@@ -29,6 +29,11 @@ pub(super) async fn start(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<impl IntoResponse, ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        let missing =
+            json!({"type": "missing", "loc": ["body"], "msg": "Field required", "input": null});
+        return Err(ApiError::invalid(vec![missing]));
+    }
     let body: Value = serde_json::from_slice(&body).map_err(|error| {
         ApiError::invalid(vec![json!({
             "type": "json_invalid",

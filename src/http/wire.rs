@@ -105,7 +105,11 @@ fn problem(kind: &str, place: &[&str], text: &str, input: &Value) -> Value {
         Value::Array(_) | Value::Object(_) => Value::Null,
         other => other.clone(),
     };
-    json!({"type": kind, "loc": place, "msg": text, "input": input})
+    let mut problem = json!({"type": kind, "loc": place, "msg": text, "input": input});
+    if let ("enum", Some(expected)) = (kind, text.strip_prefix("Input should be ")) {
+        problem["ctx"] = json!({"expected": expected});
+    }
+    problem
 }
 
 struct Reader {
@@ -136,12 +140,7 @@ impl Reader {
                 }
             },
         };
-        let channels = self.number(fields, &["body", "output", "max_audio_channels"], 2.0);
-        if !(1.0..=8.0).contains(&channels) || channels.fract() != 0.0 {
-            let place = ["body", "output", "max_audio_channels"];
-            let text = "Input should be an integer from 1 to 8";
-            self.wrong("int_type", &place, text, &json!(channels));
-        }
+        let channels = self.channels(fields, &["body", "output", "max_audio_channels"]);
         let place = |name| ["body", "output", name];
         self.boolean(fields, &place("two_pass"), false);
         OutputRequest {
@@ -152,7 +151,7 @@ impl Reader {
             hw_accel: self.name(fields, &place("hw_accel"), HwAccel::Auto),
             tone_map: self.boolean(fields, &place("tone_map"), true),
             bitrate,
-            max_audio_channels: channels as u32,
+            max_audio_channels: channels,
         }
     }
 
@@ -181,18 +180,55 @@ impl Reader {
             Value::Bool(b) => Some(f64::from(u8::from(*b))),
             _ => None,
         };
-        match parsed.filter(|n: &f64| n.is_finite()) {
-            Some(n) => n,
-            None => {
-                self.wrong(
-                    "float_parsing",
-                    place,
-                    "Input should be a valid number",
-                    value,
-                );
-                default
-            }
+        if let Some(n) = parsed.filter(|n: &f64| n.is_finite()) {
+            return n;
         }
+        let (kind, text) = match value {
+            _ if parsed.is_some() => ("finite_number", "Input should be a finite number"),
+            Value::String(_) => (
+                "float_parsing",
+                "Input should be a valid number, unable to parse string as a number",
+            ),
+            _ => ("float_type", "Input should be a valid number"),
+        };
+        self.wrong(kind, place, text, value);
+        default
+    }
+
+    /// A whole number from 1 to 8.
+    fn channels(&mut self, fields: &Map<String, Value>, place: &[&str]) -> u32 {
+        const DEFAULT: u32 = 2;
+        let Some(value) = fields.get(place[place.len() - 1]) else {
+            return DEFAULT;
+        };
+        let parsed: Option<f64> = match value {
+            Value::Number(n) => n.as_f64(),
+            // As `int()` reads it: no fraction but zeros.
+            Value::String(s) => s.trim().parse().ok().filter(|n: &f64| n.fract() == 0.0),
+            Value::Bool(b) => Some(f64::from(u8::from(*b))),
+            _ => None,
+        };
+        let (kind, text) = match (parsed, value) {
+            (Some(n), _) if n.fract() != 0.0 => (
+                "int_from_float",
+                "Input should be a valid integer, got a number with a fractional part",
+            ),
+            (Some(n), _) if n < 1.0 => (
+                "greater_than_equal",
+                "Input should be greater than or equal to 1",
+            ),
+            (Some(n), _) if n > 8.0 => {
+                ("less_than_equal", "Input should be less than or equal to 8")
+            }
+            (Some(n), _) => return n as u32,
+            (None, Value::String(_)) => (
+                "int_parsing",
+                "Input should be a valid integer, unable to parse string as an integer",
+            ),
+            (None, _) => ("int_type", "Input should be a valid integer"),
+        };
+        self.wrong(kind, place, text, value);
+        DEFAULT
     }
 
     fn boolean(&mut self, fields: &Map<String, Value>, place: &[&str], default: bool) -> bool {
@@ -211,12 +247,14 @@ impl Reader {
             _ => None,
         };
         parsed.unwrap_or_else(|| {
-            self.wrong(
-                "bool_parsing",
-                place,
-                "Input should be a valid boolean",
-                value,
-            );
+            let (kind, text) = match value {
+                Value::String(_) | Value::Number(_) => (
+                    "bool_parsing",
+                    "Input should be a valid boolean, unable to interpret input",
+                ),
+                _ => ("bool_type", "Input should be a valid boolean"),
+            };
+            self.wrong(kind, place, text, value);
             default
         })
     }
@@ -334,6 +372,46 @@ mod tests {
         assert!(!parsed.request.output.tone_map);
         assert_eq!(parsed.request.output.bitrate, Some(Bitrate::kbit(4000)));
         assert_eq!(parsed.request.output.max_audio_channels, 6);
+    }
+
+    /// As pydantic 2 tells them for the same inputs.
+    #[test]
+    fn bad_values_are_told_apart() {
+        let told = |output: Value| {
+            let body = json!({"source": "a", "output": output});
+            let errors = parse_start(&body, DEFAULTS).unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            errors[0]["type"].as_str().unwrap().to_owned()
+        };
+        for (value, kind) in [
+            (json!("six"), "int_parsing"),
+            (json!(2.5), "int_from_float"),
+            (json!(null), "int_type"),
+            (json!(0), "greater_than_equal"),
+            (json!("9"), "less_than_equal"),
+        ] {
+            assert_eq!(told(json!({"max_audio_channels": value})), kind, "{value}");
+        }
+        for (value, kind) in [
+            (json!("maybe"), "bool_parsing"),
+            (json!(2), "bool_parsing"),
+            (json!([]), "bool_type"),
+        ] {
+            assert_eq!(told(json!({"two_pass": value})), kind, "{value}");
+        }
+        let start = |value: Value| {
+            let body = json!({"source": "a", "start_time": value});
+            parse_start(&body, DEFAULTS).unwrap_err().remove(0)
+        };
+        assert_eq!(start(json!("soon"))["type"], "float_parsing");
+        assert_eq!(start(json!("inf"))["type"], "finite_number");
+        assert_eq!(start(json!({}))["type"], "float_type");
+        assert_eq!(start(json!(-1))["type"], "greater_than_equal");
+        let errors = parse_start(&json!({"source": "a", "mode": "fast"}), DEFAULTS).unwrap_err();
+        let wanted = json!({"type": "enum", "loc": ["body", "mode"], "input": "fast",
+            "msg": "Input should be 'stream', 'abr' or 'batch'",
+            "ctx": {"expected": "'stream', 'abr' or 'batch'"}});
+        assert_eq!(errors, [wanted]);
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) struct State {
 
 /// Sources that are probed at one time; each takes a process and a few megabytes.
 const MAX_PROBES: usize = 8;
-/// Jobs whose sources wait to be probed, beyond which new ones are refused.
+/// See [`Registry::max_opening`].
 const MAX_OPENING: usize = 256;
 /// Jobs that are remembered. Ended ones make room for new ones, longest unasked for first.
 const MAX_JOBS: usize = 4096;
@@ -151,6 +151,20 @@ impl Registry {
     /// What is said of jobs.
     pub fn progress(&self) -> &Arc<ProgressHub> {
         &self.progress
+    }
+
+    /// Jobs whose sources wait to be probed, beyond which new ones are refused.
+    pub fn max_opening(&self) -> usize {
+        MAX_OPENING
+    }
+
+    /// Jobs that will soon be deleted because nobody asks for them.
+    pub fn nearly_stale(&self) -> usize {
+        let limit = self.context.settings.retention.as_millis() as u64 * 4 / 5;
+        let now = self.context.now_ms();
+        let jobs = self.jobs();
+        let old = |j: &&Arc<Job>| now.saturating_sub(j.last_seen_ms()) > limit;
+        jobs.iter().filter(old).count()
     }
 
     /// Encoders running now.
