@@ -1,6 +1,7 @@
 //! From configuration keys to the settings of each module.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ffmpeg::{Launcher, ToolSettings, Toolchain, ToolchainError};
+use crate::http::{AccessSettings, Signer};
 use crate::plan::PlanSettings;
 use crate::session::{CacheError, Opener, SessionSettings};
 use crate::source::{SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
+
+use super::node::NodeIdentity;
 
 /// The gateway cannot start; the text names the key or the tool.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,8 @@ pub enum StartError {
     },
     #[error("cannot write the ready file {path}: {source}")]
     ReadyFile { path: String, source: io::Error },
+    #[error("cannot keep the gateway's identity in {path} (storage.directory): {source}")]
+    Identity { path: String, source: io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -87,6 +93,19 @@ fn plan_settings(config: &Config) -> PlanSettings {
         max_bitrate: config.limits.max_bitrate,
         tone_map: t.tone_map_hdr,
         video_preset: t.video_preset.name().to_owned(),
+    }
+}
+
+/// Who may ask; `node` signs what is handed out to those who have the key.
+pub(super) fn access_settings(config: &Config, node: Option<&NodeIdentity>) -> AccessSettings {
+    let security = &config.security;
+    let lifetime = Duration::from_secs(u64::from(security.job_token_ttl_seconds));
+    let signer = |node: &NodeIdentity| Signer::new(node.secret.as_bytes(), lifetime);
+    let origins = security.allowed_origins.iter();
+    AccessSettings {
+        key: security.api_key.clone().zip(node.map(signer)),
+        allowed_origins: origins.filter_map(|o| o.parse().ok()).collect(),
+        requests_per_minute: NonZeroU32::new(security.rate_limit_per_minute),
     }
 }
 

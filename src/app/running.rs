@@ -11,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::http::{AppState, Machine, ServerSettings, router, serve};
+use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
 use crate::session::{Registry, RegistryParts, SegmentCache};
+use crate::source::Poster;
 
-use super::build::{StartError, opener, session_settings};
+use super::build::{StartError, access_settings, opener, session_settings};
+
+use super::node::NodeIdentity;
 
 /// A running gateway. Dropping it without [`Gateway::stop`] leaves its tasks to the runtime.
 pub struct Gateway {
@@ -36,6 +39,9 @@ const END: Duration = Duration::from_secs(3);
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     let (connections, work) = (TaskTracker::new(), TaskTracker::new());
+    let needs_identity = config.security.api_key.is_some();
+    let node = needs_identity.then(|| NodeIdentity::load_or_create(&config.storage.directory));
+    let node = node.transpose()?;
     let opener = opener(config, &work, &cancel).await?;
     let cache = SegmentCache::open(
         &config.transcoding.temp_directory,
@@ -69,6 +75,12 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
+        access: Access::new(access_settings(config, node.as_ref())),
+        callbacks: Callbacks::new(
+            Poster::new(registry.policy().clone()),
+            config.security.callback_secret.as_deref(),
+        ),
+        cancel: cancel.clone(),
         tracker: work.clone(),
         connections: connections.clone(),
         stop: stop_serving.clone(),

@@ -86,6 +86,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N")]
     pub port: Option<u16>,
 
+    /// Do not announce the gateway on the local network [config: mdns.enabled]
+    #[arg(long)]
+    pub no_mdns: bool,
+
     /// Write the gateway's address, http://ADDR:PORT, to this file as soon as it answers
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -192,6 +196,7 @@ impl Args {
         ServeArgs {
             host: after.host.clone().or_else(|| self.serve.host.clone()),
             port: after.port.or(self.serve.port),
+            no_mdns: after.no_mdns || self.serve.no_mdns,
             ready_file: after
                 .ready_file
                 .clone()
@@ -205,6 +210,7 @@ impl Args {
         Overrides {
             host: serve.host,
             port: serve.port,
+            no_mdns: serve.no_mdns,
             log_level: self.log_level,
             log_format: self.log_format,
         }

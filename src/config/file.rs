@@ -20,6 +20,10 @@ pub struct Config {
     pub sources: Sources,
     pub transcoding: Transcoding,
     pub limits: Limits,
+    pub security: Security,
+    pub storage: Storage,
+    pub mdns: Mdns,
+    pub ghosthub: GhostHub,
     pub logging: Logging,
 }
 
@@ -167,6 +171,96 @@ impl Default for Limits {
 
 fn as_text<S: serde::Serializer>(rate: &Bitrate, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(rate)
+}
+
+/// Who may ask, and what is signed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// The key that every request must carry. Default null: none.
+    pub api_key: Option<String>,
+    /// Origins of web pages that may ask, such as `https://tv.example.org`. Default empty: all.
+    pub allowed_origins: Vec<String>,
+    /// Most requests of one client address in a minute, 0..=1000000; 0 = any number. Default 0.
+    pub rate_limit_per_minute: u32,
+    /// How long an address that is handed out by a gateway with a key can be used, seconds,
+    /// 1..=31536000. Default 86400.
+    pub job_token_ttl_seconds: u32,
+    /// Signs callbacks. Default null: they are not signed.
+    pub callback_secret: Option<String>,
+    /// Sent to GhostHub with a registration. Default null: nothing is sent.
+    pub registration_secret: Option<String>,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Security {
+            api_key: None,
+            allowed_origins: Vec::new(),
+            rate_limit_per_minute: 0,
+            job_token_ttl_seconds: 86_400,
+            callback_secret: None,
+            registration_secret: None,
+        }
+    }
+}
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Folder of what outlives the gateway; made when something is kept. Default `./ghoststream-data`.
+    pub directory: PathBuf,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage {
+            directory: "./ghoststream-data".into(),
+        }
+    }
+}
+
+/// Being found on the local network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mdns {
+    /// Whether the gateway announces itself by mDNS and answers on UDP port 8766. Default true.
+    pub enabled: bool,
+    /// The name under which it is found, 1..=48 characters. Default `GhostStream Transcoder`.
+    pub service_name: String,
+}
+
+impl Default for Mdns {
+    fn default() -> Self {
+        Mdns {
+            enabled: true,
+            service_name: "GhostStream Transcoder".into(),
+        }
+    }
+}
+
+/// Registering with GhostHub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GhostHub {
+    /// Base of GhostHub, such as `http://192.168.4.1:5000`. Default null: none. Environment
+    /// `GHOSTHUB_URL` sets it too.
+    pub url: Option<Url>,
+    /// Whether the gateway registers there by itself. Default true.
+    pub auto_register: bool,
+    /// Between two registrations, seconds, 1..=86400. Default 300.
+    pub register_interval_seconds: u32,
+}
+
+impl Default for GhostHub {
+    fn default() -> Self {
+        GhostHub {
+            url: None,
+            auto_register: true,
+            register_interval_seconds: 300,
+        }
+    }
 }
 
 /// Log output.

@@ -318,7 +318,8 @@ mod tests {
         told.sort();
         let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
-        let sections = "unknown section; there are server, sources, transcoding, limits, logging";
+        let sections = "unknown section; there are server, sources, transcoding, limits, \
+                        security, storage, mdns, ghosthub, logging";
         assert_eq!(
             told,
             [
@@ -383,6 +384,42 @@ mod tests {
                 "sources: {deny_hosts: ['http://a']}",
             ),
             ("logging: {file: null}", "logging: {file: ''}"),
+            ("security: {api_key: k}", "security: {api_key: 'a b'}"),
+            (
+                "security: {allowed_origins: ['https://a:8443']}",
+                "security: {allowed_origins: ['https://a/']}",
+            ),
+            (
+                "security: {rate_limit_per_minute: 0}",
+                "security: {rate_limit_per_minute: 1000001}",
+            ),
+            (
+                "security: {job_token_ttl_seconds: 1}",
+                "security: {job_token_ttl_seconds: 0}",
+            ),
+            (
+                "security: {callback_secret: null}",
+                "security: {callback_secret: ''}",
+            ),
+            (
+                "security: {registration_secret: s}",
+                "security: {registration_secret: 'ö'}",
+            ),
+            ("storage: {directory: /d}", "storage: {directory: ''}"),
+            ("mdns: {service_name: Küche 2}", "mdns: {service_name: a.b}"),
+            (
+                "ghosthub: {url: 'http://h:5000'}",
+                "ghosthub: {url: 'h:5000'}",
+            ),
+            (
+                "ghosthub: {register_interval_seconds: 1}",
+                "ghosthub: {register_interval_seconds: 0}",
+            ),
+            (
+                "server: {max_websocket_connections: 1}",
+                "server: {max_websocket_connections: 0}",
+            ),
+            ("server: {environment: a}", "server: {environment: ''}"),
         ];
         for (good, bad) in cases {
             assert!(file(good).is_ok(), "{good}");

@@ -77,6 +77,39 @@ pub(super) const KEYS: &[Key] = &[
         "limits.max_bitrate",
         "10k to 1000M (a bare number counts Mbit/s)",
     ),
+    key(
+        "security.api_key",
+        "null or a text of 1 to 512 visible ASCII characters",
+    ),
+    key(
+        "security.allowed_origins",
+        "a list of origins such as https://tv.example.org",
+    ),
+    key(
+        "security.rate_limit_per_minute",
+        "0 to 1000000 (0 = any number)",
+    ),
+    key("security.job_token_ttl_seconds", "1 to 31536000 (seconds)"),
+    key(
+        "security.callback_secret",
+        "null or a text of 1 to 512 characters",
+    ),
+    key(
+        "security.registration_secret",
+        "null or a text of 1 to 512 visible ASCII characters",
+    ),
+    key("storage.directory", "the path of a folder"),
+    key("mdns.enabled", "true or false"),
+    key(
+        "mdns.service_name",
+        "1 to 48 characters, none of them a dot",
+    ),
+    key(
+        "ghosthub.url",
+        "null or an http or https URL without query and fragment",
+    ),
+    key("ghosthub.auto_register", "true or false"),
+    key("ghosthub.register_interval_seconds", "1 to 86400 (seconds)"),
     key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
     key("logging.format", "json or text"),
     key("logging.file", "null or the path of a file"),
@@ -89,6 +122,10 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         sources,
         transcoding: t,
         limits,
+        security,
+        storage,
+        mdns,
+        ghosthub,
         logging,
     } = config;
     let checks = [
@@ -148,6 +185,43 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "limits.max_resolution",
             limits.max_resolution != MaxResolution::Original,
         ),
+        (
+            "security.api_key",
+            security.api_key.as_deref().is_none_or(is_header_text),
+        ),
+        (
+            "security.allowed_origins",
+            security.allowed_origins.iter().all(|o| is_origin(o)),
+        ),
+        (
+            "security.rate_limit_per_minute",
+            security.rate_limit_per_minute <= 1_000_000,
+        ),
+        (
+            "security.job_token_ttl_seconds",
+            (1..=31_536_000).contains(&security.job_token_ttl_seconds),
+        ),
+        (
+            "security.callback_secret",
+            security
+                .callback_secret
+                .as_ref()
+                .is_none_or(|s| (1..=512).contains(&s.len())),
+        ),
+        (
+            "security.registration_secret",
+            security
+                .registration_secret
+                .as_deref()
+                .is_none_or(is_header_text),
+        ),
+        ("storage.directory", is_path(&storage.directory)),
+        ("mdns.service_name", is_service_name(&mdns.service_name)),
+        ("ghosthub.url", ghosthub.url.as_ref().is_none_or(is_base)),
+        (
+            "ghosthub.register_interval_seconds",
+            (1..=86_400).contains(&ghosthub.register_interval_seconds),
+        ),
         ("logging.file", logging.file.as_deref().is_none_or(is_path)),
     ];
     checks
@@ -164,6 +238,21 @@ fn is_base(url: &Url) -> bool {
         && url.fragment().is_none()
         && url.username().is_empty()
         && url.password().is_none()
+}
+
+/// What can stand in a header as it is.
+fn is_header_text(text: &str) -> bool {
+    (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// As browsers write it: scheme, host and port, nothing else (RFC 6454 section 6.2).
+fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| is_base(&url) && url.origin().ascii_serialization() == text)
+}
+
+/// One label of DNS, with room for the ` (2)` of a second gateway.
+fn is_service_name(name: &str) -> bool {
+    is_word(name) && name.len() <= 48 && !name.contains('.')
 }
 
 fn is_word(text: &str) -> bool {

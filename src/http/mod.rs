@@ -1,9 +1,12 @@
 //! The HTTP front: connections, routes, and the words in which errors leave the gateway.
 
+mod access;
 mod body;
+mod callbacks;
 mod error;
 mod files;
 mod health;
+mod links;
 mod machine;
 mod presence;
 mod progress;
@@ -16,6 +19,9 @@ mod stream;
 mod transcode;
 mod wire;
 
+pub use access::{Access, AccessSettings};
+pub use callbacks::{Callbacks, SIGNATURE_HEADER};
+pub use links::Signer;
 pub use machine::Machine;
 pub use presence::Presence;
 pub use router::router;

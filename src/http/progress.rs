@@ -22,6 +22,10 @@ const BUFFER_BYTES: usize = 4 * 1024;
 /// Takes a WebSocket. The connection goes on in a task of its own until the client, a long silence
 /// or the gateway's stop ends it.
 pub(super) async fn listen(State(app): State<AppState>, mut request: Request) -> Response {
+    if !app.access.admits_origin(request.headers()) {
+        let text = "pages of this origin may not listen";
+        return ApiError::new(StatusCode::FORBIDDEN, text).into_response();
+    }
     let accept = match accept_key(&request) {
         Ok(accept) => accept,
         Err(refusal) => return refusal,

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::{HeaderName, Method, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::web_ui;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{files, health, machine, presence, progress, sharing, stream, transcode};
+use super::{access, files, health, machine, presence, progress, sharing, stream, transcode};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -24,8 +24,12 @@ const MAX_REASON_BYTES: usize = 4096;
 
 /// All routes of the gateway.
 pub fn router(state: AppState) -> Router {
+    let origins = match state.access.allowed_origins() {
+        [] => AllowOrigin::any(),
+        some => AllowOrigin::list(some.iter().cloned()),
+    };
     let cors = CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(origins)
         .allow_methods([
             Method::GET,
             Method::HEAD,
@@ -75,6 +79,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(map_response(shaped))
         .layer(from_fn_with_state(state.clone(), presence::note))
+        .layer(from_fn_with_state(state.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
         .with_state(state)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::base::JobId;
 use crate::session::{JobPhase, SessionError};
+use crate::source::SourceError;
 
 use super::error::ApiError;
 use super::presence;
@@ -50,13 +51,26 @@ pub(super) async fn start(
             "Source URL is required",
         ));
     }
+    if let Some(url) = &start.callback
+        && let Err(error @ SourceError::Refused { .. }) =
+            app.registry.policy().resolve(url.as_str()).await
+    {
+        let text = format!("callback_url: {error}");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+    }
     let named = presence::told(start.origin.client.clone());
     let job = app
         .registry
         .start(&start.source, start.request, start.origin)
         .await?;
     let viewers = app.registry.viewers(&job);
-    let answer = start_response(&job, &job.status(), &app.base_url(&headers), viewers);
+    let links = app.links(job.id, &headers);
+    let answer = start_response(&job, &job.status(), &links, viewers);
+    if let Some(url) = start.callback
+        && !app.callbacks.watch(&app, &job, url, links)
+    {
+        tracing::warn!(job.id = %job.id, "too many callbacks wait: this one is left out");
+    }
     Ok((named, Json(answer)))
 }
 
@@ -71,7 +85,7 @@ pub(super) async fn status(
     Ok(Json(status_response(
         &job,
         &job.status(),
-        &app.base_url(&headers),
+        &app.links(job.id, &headers),
         viewers,
     )))
 }
@@ -90,7 +104,7 @@ pub(super) async fn stream_info(
             Err(ApiError::new(StatusCode::BAD_REQUEST, text))
         }
         JobPhase::Opening | JobPhase::Open(_) => {
-            let url = stream_url(&job, &app.base_url(&headers));
+            let url = stream_url(&job, &app.links(job.id, &headers));
             Ok(Json(
                 json!({"job_id": job.id, "stream_url": url, "status": status}),
             ))

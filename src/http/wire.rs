@@ -4,7 +4,9 @@
 use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
+use url::Url;
 
+use super::links::Links;
 use super::presence;
 use crate::base::{Bitrate, MediaTime};
 use crate::media::{
@@ -18,6 +20,7 @@ use crate::session::{Job, JobOrigin, JobStatus, ViewerCount};
 pub(super) struct StartRequest {
     pub(super) source: String,
     pub(super) origin: JobOrigin,
+    pub(super) callback: Option<Url>,
     pub(super) request: StreamRequest,
 }
 
@@ -60,7 +63,7 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
     };
     let mode = r.name(fields, &["body", "mode"], Mode::Stream);
     let session_id = r.optional_text(fields, &["body", "session_id"]);
-    r.optional_text(fields, &["body", "callback_url"]);
+    let callback = r.callback(fields, &["body", "callback_url"]);
     let start = r.number(fields, &["body", "start_time"], 0.0);
     if start < 0.0 {
         let text = "Input should be greater than or equal to 0";
@@ -90,6 +93,7 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
             session_id,
             client: presence::name_in(fields),
         },
+        callback,
         request: StreamRequest {
             mode,
             output,
@@ -259,6 +263,21 @@ impl Reader {
         })
     }
 
+    fn callback(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<Url> {
+        let text = self.optional_text(fields, place)?;
+        // Some clients send an empty text for none.
+        if text.is_empty() {
+            return None;
+        }
+        let url = Url::parse(&text).ok();
+        let url = url.filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        if url.is_none() {
+            let words = "Value error, callback_url must be an http or https URL";
+            self.wrong("value_error", place, words, &Value::String(text));
+        }
+        url
+    }
+
     fn optional_text(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<String> {
         match fields.get(place[place.len() - 1]) {
             None | Some(Value::Null) => None,
@@ -281,14 +300,14 @@ impl Reader {
 pub(super) fn start_response(
     job: &Job,
     status: &JobStatus,
-    base: &str,
+    links: &Links,
     viewers: ViewerCount,
 ) -> Value {
     json!({
         "job_id": job.id,
         "status": status.name,
         "progress": rounded(status.progress),
-        "stream_url": stream_url(job, base),
+        "stream_url": stream_url(job, links),
         "control_token": null,
         "download_url": null,
         "duration": status.duration,
@@ -307,7 +326,7 @@ pub(super) fn start_response(
 pub(super) fn status_response(
     job: &Job,
     status: &JobStatus,
-    base: &str,
+    links: &Links,
     viewers: ViewerCount,
 ) -> Value {
     let segments = status.segments.as_ref();
@@ -318,7 +337,7 @@ pub(super) fn status_response(
         "progress": rounded(status.progress),
         "current_time": rounded(status.current_time),
         "duration": status.duration,
-        "stream_url": stream_url(job, base),
+        "stream_url": stream_url(job, links),
         "download_url": null,
         "control_token": null,
         "eta_seconds": status.eta_seconds,
@@ -339,8 +358,8 @@ pub(super) fn status_response(
     })
 }
 
-pub(super) fn stream_url(job: &Job, base: &str) -> String {
-    format!("{base}/stream/{}/master.m3u8", job.id)
+pub(super) fn stream_url(job: &Job, links: &Links) -> String {
+    links.to(&format!("/stream/{}/master.m3u8", job.id))
 }
 
 fn hardware(status: &JobStatus) -> Option<&'static str> {

@@ -74,6 +74,7 @@ const IMPURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["http", "web_ui"]),
+    ("governor", &["http"]),
     ("clap", &["cli"]),
     ("ffmpeg_sidecar", &["ffmpeg"]),
     ("rust_embed", &["web_ui"]),

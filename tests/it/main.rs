@@ -2,9 +2,13 @@
 //! helper functions unwrap too.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod app;
 #[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod callbacks;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
@@ -27,6 +31,8 @@ mod playback;
 mod progress;
 #[cfg(test)]
 mod real_media;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod resilience;
 #[cfg(test)]
