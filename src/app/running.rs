@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::discovery;
 use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
 use crate::session::{Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 
-use super::build::{StartError, access_settings, opener, session_settings};
+use super::build::{
+    StartError, access_settings, announcement, hub_settings, opener, session_settings,
+};
 
 use super::node::NodeIdentity;
 
@@ -39,7 +42,9 @@ const END: Duration = Duration::from_secs(3);
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     let (connections, work) = (TaskTracker::new(), TaskTracker::new());
-    let needs_identity = config.security.api_key.is_some();
+    let hub_url = config.ghosthub.url.clone();
+    let hub_url = hub_url.filter(|_| config.ghosthub.auto_register);
+    let needs_identity = config.security.api_key.is_some() || hub_url.is_some();
     let node = needs_identity.then(|| NodeIdentity::load_or_create(&config.storage.directory));
     let node = node.transpose()?;
     let opener = opener(config, &work, &cancel).await?;
@@ -102,6 +107,14 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         cancel.clone(),
     );
     connections.spawn(accept);
+    let about = announcement(config, registry.tools(), address);
+    if config.mdns.enabled {
+        discovery::announce(&about, &work, &stop_serving);
+    }
+    if let (Some(url), Some(node)) = (hub_url, node) {
+        let hub = hub_settings(config, url, node)?;
+        discovery::register(&about, hub, &work, &stop_serving);
+    }
     tracing::info!("listening on http://{address}");
     Ok(Gateway {
         address,

@@ -19,6 +19,28 @@ impl Hardware {
         self.encoders.contains(name)
     }
 
+    /// Video codecs that can be made, in the contract's names.
+    pub fn video_codecs(&self) -> Vec<&'static str> {
+        let known = [
+            ("h264", "libx264"),
+            ("h265", "libx265"),
+            ("vp9", "libvpx-vp9"),
+            ("av1", "libsvtav1"),
+        ];
+        let made = known.iter().filter(|(_, e)| self.has_encoder(e));
+        made.map(|(name, _)| *name).collect()
+    }
+
+    /// Audio codecs that can be made, in the contract's names.
+    pub fn audio_codecs(&self) -> Vec<&'static str> {
+        vec!["aac", "copy"]
+    }
+
+    /// Encoder hardware that works.
+    pub fn available_accels(&self) -> Vec<&'static str> {
+        vec!["software"]
+    }
+
     pub fn has_filter(&self, name: &str) -> bool {
         self.filters.contains(name)
     }

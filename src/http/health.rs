@@ -67,17 +67,6 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
             .collect()
     };
     let software = ["libx264", "libx265", "libvpx-vp9", "libsvtav1"];
-    let video = [
-        ("h264", "libx264"),
-        ("h265", "libx265"),
-        ("vp9", "libvpx-vp9"),
-        ("av1", "libsvtav1"),
-    ];
-    let video: Vec<&str> = video
-        .iter()
-        .filter(|(_, e)| hardware.has_encoder(e))
-        .map(|(name, _)| *name)
-        .collect();
     let decoders = ["h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "vc1"];
     let decoders: Vec<&str> = decoders
         .into_iter()
@@ -97,8 +86,8 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
     }));
     Json(json!({
         "hw_accels": accels,
-        "video_codecs": video,
-        "audio_codecs": ["aac", "copy"],
+        "video_codecs": hardware.video_codecs(),
+        "audio_codecs": hardware.audio_codecs(),
         "formats": ["hls"],
         "max_concurrent_jobs": app.max_concurrent_jobs,
         "ffmpeg_version": hardware.ffmpeg_version,
@@ -106,7 +95,8 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
     }))
 }
 
-fn platform() -> String {
+/// Name and version of the operating system.
+pub fn platform() -> String {
     let name = sysinfo::System::name().unwrap_or_else(|_| std::env::consts::OS.to_owned());
     match sysinfo::System::kernel_version() {
         Ok(version) => format!("{name} {version}"),

@@ -21,6 +21,7 @@ mod wire;
 
 pub use access::{Access, AccessSettings};
 pub use callbacks::{Callbacks, SIGNATURE_HEADER};
+pub use health::platform;
 pub use links::Signer;
 pub use machine::Machine;
 pub use presence::Presence;

@@ -12,6 +12,10 @@ mod callbacks;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod discovery;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod fake;
