@@ -4,6 +4,7 @@ pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod discovery;
 pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;

@@ -303,7 +303,7 @@ mod tests {
         let mut layers = Layers::default();
         let text = "server: {port: 70000, prot: 1, host: 'a b'}\n\
                     transcoding: {segment_duration: 0, max_heads_per_session: four}\n\
-                    haardware: {gpu: 1}\nlimits: 3\n";
+                    hardware: {gpu: 1}\nlimits: 3\n";
         layers.add_file(Path::new("f.yaml"), text).unwrap();
         layers.add_variable("GHOSTSTREAM__LOGGING__FORMAT", Some("xml"));
         layers.add_variable("GHOSTSTREAM__SERVER__PROT", Some("1"));
@@ -316,9 +316,10 @@ mod tests {
         );
         let mut told = texts(layers.finish());
         told.sort();
-        let keys = "server has host, port, advertised_url, max_connections, header_timeout_seconds";
-        let sections =
-            "unknown section; there are server, sources, transcoding, hardware, limits, logging";
+        let keys = "server has host, port, advertised_url, environment, max_connections, \
+                    max_websocket_connections, header_timeout_seconds";
+        let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
+                        security, storage, mdns, ghosthub, logging";
         assert_eq!(
             told,
             [
@@ -390,6 +391,42 @@ mod tests {
                 "sources: {deny_hosts: ['http://a']}",
             ),
             ("logging: {file: null}", "logging: {file: ''}"),
+            ("security: {api_key: k}", "security: {api_key: 'a b'}"),
+            (
+                "security: {allowed_origins: ['https://a:8443']}",
+                "security: {allowed_origins: ['https://a/']}",
+            ),
+            (
+                "security: {rate_limit_per_minute: 0}",
+                "security: {rate_limit_per_minute: 1000001}",
+            ),
+            (
+                "security: {job_token_ttl_seconds: 1}",
+                "security: {job_token_ttl_seconds: 0}",
+            ),
+            (
+                "security: {callback_secret: null}",
+                "security: {callback_secret: ''}",
+            ),
+            (
+                "security: {registration_secret: s}",
+                "security: {registration_secret: 'ö'}",
+            ),
+            ("storage: {directory: /d}", "storage: {directory: ''}"),
+            ("mdns: {service_name: Küche 2}", "mdns: {service_name: a.b}"),
+            (
+                "ghosthub: {url: 'http://h:5000'}",
+                "ghosthub: {url: 'h:5000'}",
+            ),
+            (
+                "ghosthub: {register_interval_seconds: 1}",
+                "ghosthub: {register_interval_seconds: 0}",
+            ),
+            (
+                "server: {max_websocket_connections: 1}",
+                "server: {max_websocket_connections: 0}",
+            ),
+            ("server: {environment: a}", "server: {environment: ''}"),
         ];
         for (good, bad) in cases {
             assert!(file(good).is_ok(), "{good}");

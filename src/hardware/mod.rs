@@ -31,6 +31,31 @@ impl Hardware {
         usable.find(|r| r.accelerator == accelerator && r.is_available())
     }
 
+    /// Video codecs that can be made, in the contract's names.
+    pub fn video_codecs(&self) -> Vec<&'static str> {
+        let known = [
+            ("h264", "libx264"),
+            ("h265", "libx265"),
+            ("vp9", "libvpx-vp9"),
+            ("av1", "libsvtav1"),
+        ];
+        let made = known.iter().filter(|(_, e)| self.has_encoder(e));
+        made.map(|(name, _)| *name).collect()
+    }
+
+    /// Audio codecs that can be made, in the contract's names.
+    pub fn audio_codecs(&self) -> Vec<&'static str> {
+        let known = [
+            ("aac", "aac"),
+            ("opus", "libopus"),
+            ("mp3", "libmp3lame"),
+            ("flac", "flac"),
+            ("ac3", "ac3"),
+        ];
+        let made = known.iter().filter(|(_, e)| self.has_encoder(e));
+        made.map(|(name, _)| *name).chain(["copy"]).collect()
+    }
+
     pub fn has_filter(&self, name: &str) -> bool {
         self.filters.contains(name)
     }

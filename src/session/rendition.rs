@@ -47,6 +47,10 @@ pub(super) struct TrackView {
     pub(super) ready: Vec<(u32, u32)>,
     /// Segments that were ready at some time.
     pub(super) made: u32,
+    /// Samples of the segments being made.
+    pub(super) growing: Vec<usize>,
+    /// Whether a sample is a unit of the timeline, as in all that is encoded.
+    pub(super) counts_units: bool,
     pub(super) heads: Vec<u32>,
     pub(super) paused: bool,
     pub(super) speed: f64,
@@ -76,6 +80,8 @@ impl TrackView {
         );
         let any = !self.heads.is_empty() || !other.heads.is_empty();
         TrackView {
+            growing: [self.growing, other.growing].concat(),
+            counts_units: self.counts_units && other.counts_units,
             made: count.max(self.made).max(other.made),
             ready,
             paused: any && !mine && !others,

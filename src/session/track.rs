@@ -419,8 +419,16 @@ impl Track {
 
     pub(super) fn view(&self) -> TrackView {
         let state = self.lock();
+        let growing = state.growing.iter();
+        let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
+        let plan = &self.core.plan;
         TrackView {
             ready: state.scheduler.ready_ranges(),
+            growing: unfinished.map(|(_, growing)| growing.len()).collect(),
+            counts_units: match plan.main_video() {
+                Some(video) => self.id.kind == TrackKind::Video && video.encode.is_some(),
+                None => plan.main_audio().is_some_and(|a| a.encode.is_some()),
+            },
             made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.paused >= state.heads.len(),

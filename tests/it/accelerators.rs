@@ -18,7 +18,12 @@ async fn gateway(fake: &FakeFfmpeg, prefer: bool, fall_back: bool) -> TestApp {
     .await;
     let inputs = [pictures("25", SECONDS), sweeps(48000, SECONDS)];
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    make(app.folder.path(), "film.mkv", &inputs, "-c:v libx264 -g 50 -c:a aac");
+    make(
+        app.folder.path(),
+        "film.mkv",
+        &inputs,
+        "-c:v libx264 -g 50 -c:a aac",
+    );
     app
 }
 
@@ -36,13 +41,26 @@ async fn play(app: &TestApp, job: &str) -> Vec<u8> {
 fn assert_all_pictures(app: &TestApp, film: &[u8]) {
     let file = app.folder.path().join("played.ts");
     std::fs::write(&file, film).unwrap();
-    let args = ["-loglevel", "warning", "-i", file.to_str().unwrap(), "-map", "0:v", "-f", "framemd5", "-"];
+    let args = [
+        "-loglevel",
+        "warning",
+        "-i",
+        file.to_str().unwrap(),
+        "-map",
+        "0:v",
+        "-f",
+        "framemd5",
+        "-",
+    ];
     let (out, log) = run("ffmpeg", &args);
     assert_eq!(log, "", "the decoder complains");
     let text = String::from_utf8(out).unwrap();
     let frames: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
     assert_eq!(frames.len(), (SECONDS * 25.0) as usize);
-    let mut sums: Vec<&str> = frames.iter().map(|f| f.rsplit(' ').next().unwrap()).collect();
+    let mut sums: Vec<&str> = frames
+        .iter()
+        .map(|f| f.rsplit(' ').next().unwrap())
+        .collect();
     sums.sort();
     sums.dedup();
     assert!(sums.len() > frames.len() - 5, "pictures are there twice");
@@ -57,7 +75,11 @@ async fn each_accelerator_that_works_is_found_and_used() {
         let told = app.get("/api/capabilities").await.json();
         let accels = told["hw_accels"].as_array().unwrap();
         let available = |a: &&Value| a["available"] == true;
-        let names: Vec<&str> = accels.iter().filter(available).map(|a| a["type"].as_str().unwrap()).collect();
+        let names: Vec<&str> = accels
+            .iter()
+            .filter(available)
+            .map(|a| a["type"].as_str().unwrap())
+            .collect();
         assert_eq!(names, [name, "software"], "{told}");
         let encoders = accels.iter().find(|a| a["type"] == name).unwrap()["encoders"].to_string();
         assert!(encoders.contains(&format!("h264_{name}")), "{encoders}");
@@ -65,7 +87,9 @@ async fn each_accelerator_that_works_is_found_and_used() {
         assert_all_pictures(&app, &play(&app, &job).await);
         assert_eq!(app.status(&job).await["hw_accel_used"], name);
         // Who asks for software gets it.
-        let job = app.stream("film.mkv", json!({"hw_accel": "software"})).await;
+        let job = app
+            .stream("film.mkv", json!({"hw_accel": "software"}))
+            .await;
         app.file(&job, "segment_00000.ts").await;
         assert_eq!(app.status(&job).await["hw_accel_used"], "software");
         app.stop().await;
@@ -80,8 +104,14 @@ async fn hardware_that_is_not_there_is_told_and_stood_in_for() {
     let accels = told["hw_accels"].as_array().unwrap();
     assert_eq!(accels.len(), 6, "{told}");
     for accel in accels.iter().filter(|a| a["type"] != "software") {
-        assert_eq!((&accel["available"], &accel["encoders"]), (&json!(false), &json!([])));
-        assert!(accel["reason"].as_str().is_some_and(|r| !r.is_empty()), "{accel}");
+        assert_eq!(
+            (&accel["available"], &accel["encoders"]),
+            (&json!(false), &json!([]))
+        );
+        assert!(
+            accel["reason"].as_str().is_some_and(|r| !r.is_empty()),
+            "{accel}"
+        );
     }
     let job = app.stream("film.mkv", json!({"hw_accel": "nvenc"})).await;
     app.file(&job, "segment_00000.ts").await;
@@ -120,13 +150,18 @@ async fn hardware_that_fails_in_mid_stream_is_replaced_without_a_gap_and_rests()
     assert_eq!(app.status(&job).await["hw_accel_used"], "software");
     // Another stream does not even try.
     fake.set("encoder=nvenc error=it_should_rest\n");
-    let job = app.stream("film.mkv", json!({"resolution": "360p", "bitrate": "300k"})).await;
+    let job = app
+        .stream("film.mkv", json!({"resolution": "360p", "bitrate": "300k"}))
+        .await;
     app.file(&job, "segment_00000.ts").await;
     let status = app.status(&job).await;
     assert_eq!(status["hw_accel_used"], "software", "{status}");
     let told = app.get("/api/capabilities").await.json();
     assert_eq!(told["hw_accels"][0]["available"], false, "{told}");
-    assert!(told["hw_accels"][0]["reason"].to_string().contains("rests"), "{told}");
+    assert!(
+        told["hw_accels"][0]["reason"].to_string().contains("rests"),
+        "{told}"
+    );
     app.stop().await;
 }
 
@@ -140,11 +175,21 @@ async fn the_presets_of_hardware_are_obeyed() {
         c.hardware.nvenc_preset = "p7".into();
     })
     .await;
-    make(app.folder.path(), "film.mkv", &[&pictures("25", 2.0)], "-c:v libx264");
+    make(
+        app.folder.path(),
+        "film.mkv",
+        &[&pictures("25", 2.0)],
+        "-c:v libx264",
+    );
     let job = app.stream("film.mkv", json!({})).await;
     app.file(&job, "segment_00000.ts").await;
     let commands = fake.commands();
-    assert!(commands.iter().any(|c| c.contains("-c:v h264_nvenc") && c.contains("-preset p7")), "{commands:?}");
+    assert!(
+        commands
+            .iter()
+            .any(|c| c.contains("-c:v h264_nvenc") && c.contains("-preset p7")),
+        "{commands:?}"
+    );
     app.stop().await;
 }
 
@@ -154,7 +199,12 @@ async fn this_machine_plays_with_what_it_has() {
     let app = TestApp::with(|c| c.hardware.prefer_hw_accel = true).await;
     let inputs = [pictures("25", SECONDS), sweeps(48000, SECONDS)];
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    make(app.folder.path(), "film.mkv", &inputs, "-c:v libx264 -g 50 -c:a aac");
+    make(
+        app.folder.path(),
+        "film.mkv",
+        &inputs,
+        "-c:v libx264 -g 50 -c:a aac",
+    );
     let job = app.stream("film.mkv", json!({})).await;
     assert_all_pictures(&app, &play(&app, &job).await);
     let used = app.status(&job).await["hw_accel_used"].to_string();

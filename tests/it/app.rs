@@ -72,6 +72,9 @@ impl TestApp {
         config.transcoding.temp_directory = folder.path().join("cache");
         // Every gateway would test what the machine has.
         config.hardware.prefer_hw_accel = false;
+        config.storage.directory = folder.path().join("data");
+        // Tests are not found by others, and find none.
+        config.mdns.enabled = false;
         change(&mut config);
         let gateway = app::start(&config).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());

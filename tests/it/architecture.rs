@@ -44,6 +44,7 @@ const MODULES: &[Module] = &[
     pure("package", 2, &["hls"]),
     rim("source", 3, &[]),
     rim("ffmpeg", 3, &["source"]),
+    rim("discovery", 4, &[]),
     rim("session", 4, &[]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),
@@ -74,10 +75,14 @@ const IMPURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["http", "web_ui"]),
+    ("governor", &["http"]),
     ("clap", &["cli"]),
     ("ffmpeg_sidecar", &["ffmpeg"]),
+    ("mdns_sd", &["discovery"]),
     ("rust_embed", &["web_ui"]),
     ("serde_yaml", &["config"]),
+    ("socket2", &["discovery"]),
+    ("tokio_tungstenite", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

@@ -4,11 +4,19 @@
 #[cfg(test)]
 mod accelerators;
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod callbacks;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod discovery;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
@@ -26,7 +34,11 @@ mod package;
 #[cfg(test)]
 mod playback;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod real_media;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod renditions;
 #[cfg(test)]
@@ -35,3 +47,5 @@ mod resilience;
 mod review;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod sharing;

@@ -38,7 +38,9 @@ pub(crate) fn listing() -> String {
     let mut out = String::new();
     for accelerator in ACCELERATORS {
         for codec in ["h264", "hevc"] {
-            out.push_str(&format!(" V....D {codec}_{accelerator}  played by software\n"));
+            out.push_str(&format!(
+                " V....D {codec}_{accelerator}  played by software\n"
+            ));
         }
     }
     out
