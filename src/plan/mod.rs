@@ -1,6 +1,7 @@
 //! From (probe, request, machine) to an encode plan, and from the plan to ffmpeg's arguments. Pure.
 
 mod audio;
+mod batch;
 mod color;
 mod encoder;
 mod error;
@@ -11,6 +12,7 @@ mod subtitle;
 mod video;
 
 pub use audio::{AudioCodec, AudioEncode, AudioPlan};
+pub use batch::{BatchFile, BatchPlace, BatchPlan, batch_file, check_batch, plan_batch};
 pub use encoder::{AcceleratorSettings, test_encode};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};

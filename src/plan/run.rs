@@ -434,7 +434,7 @@ pub(super) fn mapping(stream: u32) -> Vec<String> {
 }
 
 /// Name of the pictures that a graph of several inputs gives out.
-const GRAPH_OUTPUT: &str = "[pictures]";
+pub(super) const GRAPH_OUTPUT: &str = "[pictures]";
 
 /// The filters of a video stream; subtitles are laid over the pictures as the source has them.
 pub(super) fn filter_options(stream: u32, burn: Option<Burn>, filters: &[String]) -> Vec<String> {
