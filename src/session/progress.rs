@@ -203,7 +203,10 @@ mod tests {
         hub.state(a, JobState::Ready);
         let last = listener.take(100).into_iter().map(|(id, e)| (id == a, e));
         assert!(last.clone().all(|(is_a, _)| is_a));
-        assert_eq!(last.last().unwrap().1, Event::State(JobState::Ready));
+        assert_eq!(
+            last.into_iter().next_back().unwrap().1,
+            Event::State(JobState::Ready)
+        );
         drop(listener);
         assert!(!hub.is_heard());
     }

@@ -232,9 +232,8 @@ async fn one_too_many_is_told_to_try_again() {
             "no place was given back"
         );
     }
-    let stopping = tokio::spawn(app.stop());
-    assert_eq!(second.closed().await, (1000, "server_shutdown".into()));
-    stopping.await.unwrap();
+    let ((), farewell) = tokio::join!(app.stop(), second.closed());
+    assert_eq!(farewell, (1000, "server_shutdown".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
