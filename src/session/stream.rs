@@ -197,6 +197,12 @@ impl Stream {
         }
     }
 
+    /// Somebody waits for the end: the first segment that was never made is next.
+    pub(super) fn advance(&self) {
+        self.touch();
+        self.tracks().for_each(|t| t.advance());
+    }
+
     /// A client asked for something of this stream.
     pub(super) fn touch(&self) {
         self.last_seen_ms

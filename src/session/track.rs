@@ -204,6 +204,13 @@ impl Track {
         self.perform(&mut state, actions);
     }
 
+    /// Goes on towards the end, where no player asks for anything.
+    pub(super) fn advance(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let actions = state.scheduler.advance();
+        self.perform(&mut state, actions);
+    }
+
     /// Takes on the only head of an open-ended source.
     pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
         let mut state = self.lock();
