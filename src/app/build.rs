@@ -12,9 +12,9 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::discovery::{Announcement, HubSettings};
-use crate::ffmpeg::{Launcher, ToolSettings, Toolchain, ToolchainError};
+use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::http::{AccessSettings, Signer, platform};
-use crate::plan::PlanSettings;
+use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::session::{CacheError, Opener, SessionSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 
@@ -55,14 +55,24 @@ pub async fn opener(
     cancel: &CancellationToken,
 ) -> Result<Opener, StartError> {
     let policy = source_policy(config)?;
-    let tools = Toolchain::find(&tool_settings(config)).await?;
+    let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
+    let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
+    let plan = plan_settings(config);
+    let remembered = config.transcoding.temp_directory.join("hardware.json");
+    let accelerators = Accelerators::new(
+        tools.clone(),
+        launcher.clone(),
+        plan.hardware.clone(),
+        Some(remembered),
+    );
     Ok(Opener {
-        tools: Arc::new(tools),
-        launcher: Launcher::new(tracker.clone()).map_err(StartError::Thread)?,
+        tools,
+        accelerators: Arc::new(accelerators),
+        launcher,
         client: SourceClient::new(policy.clone()),
         cache: Arc::default(),
         policy,
-        plan: plan_settings(config),
+        plan,
         tracker: tracker.clone(),
         cancel: cancel.clone(),
     })
@@ -96,6 +106,22 @@ fn plan_settings(config: &Config) -> PlanSettings {
         max_bitrate: config.limits.max_bitrate,
         tone_map: t.tone_map_hdr,
         video_preset: t.video_preset.name().to_owned(),
+        enable_abr: t.enable_abr,
+        abr_max_variants: t.abr_max_variants as usize,
+        hardware: accelerator_settings(config),
+    }
+}
+
+fn accelerator_settings(config: &Config) -> AcceleratorSettings {
+    let h = &config.hardware;
+    let defaults = AcceleratorSettings::default();
+    let device = (h.vaapi_device != "auto").then(|| h.vaapi_device.clone());
+    AcceleratorSettings {
+        prefer: h.prefer_hw_accel,
+        fall_back: h.fallback_to_software,
+        nvenc_preset: h.nvenc_preset.clone(),
+        qsv_preset: h.qsv_preset.clone(),
+        vaapi_device: device.unwrap_or(defaults.vaapi_device),
     }
 }
 

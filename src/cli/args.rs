@@ -178,6 +178,10 @@ pub struct WantedArgs {
     /// Most audio channels, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub max_audio_channels: Option<u32>,
+
+    /// Draw picture subtitles into the video: number of the track, from 0
+    #[arg(long, value_name = "N")]
+    pub burn_subtitle: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use crate::app;
 use crate::base::MediaTime;
 use crate::config::Config;
 use crate::media::{Mode, OutputFormat, OutputRequest, SourceProbe, StreamRequest};
-use crate::plan::{AudioRun, Invocation, Padding, Preroll, StreamPlan, VideoRun};
+use crate::plan::{AudioPlan, AudioRun, Invocation, Padding, Preroll, StreamPlan, VideoRun};
 use crate::session::Inspection;
 
 use super::args::{PlanArgs, ProbeArgs, WantedArgs};
@@ -87,8 +87,9 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
     if args.json {
         let all = serde_json::json!({
             "packaging": plan.packaging,
-            "video": plan.video,
-            "audio": plan.audio,
+            "videos": plan.videos,
+            "audios": plan.audios,
+            "subtitles": plan.subtitles,
             "origin_seconds": plan.origin.as_secs_f64(),
             "duration_seconds": plan.duration().map(MediaTime::as_secs_f64),
             "segments": plan.timeline.len(),
@@ -106,7 +107,7 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
         plan.timeline.len(),
         plan.packaging
     )?;
-    if let Some(v) = &plan.video {
+    for v in &plan.videos {
         let what = v.encode.as_ref().map_or("copied", |e| e.encoder);
         writeln!(
             out,
@@ -114,12 +115,19 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
             v.size, v.rate, v.max_bitrate
         )?;
     }
-    if let Some(a) = &plan.audio {
-        let what = if a.encode.is_some() { "aac" } else { "copied" };
+    for s in &plan.subtitles {
+        let language = s.language.as_deref().unwrap_or("language unknown");
+        writeln!(out, "subtitles:  {}, {language}", s.name)?;
+    }
+    for a in &plan.audios {
+        let what = if a.encode.is_some() { "" } else { " copied" };
         writeln!(
             out,
-            "audio:      {what}, {} Hz, {} channels, {}bit/s",
-            a.sample_rate, a.channels, a.bitrate
+            "audio:      {}{what}, {} Hz, {} channels, {}bit/s",
+            a.codec.name(),
+            a.sample_rate,
+            a.channels,
+            a.bitrate
         )?;
     }
     for command in commands {
@@ -143,8 +151,11 @@ fn request(config: &Config, wanted: &WantedArgs) -> StreamRequest {
             hw_accel: wanted.hw_accel.unwrap_or(base.hw_accel),
             tone_map: base.tone_map,
             max_audio_channels: wanted.max_audio_channels.unwrap_or(base.max_audio_channels),
+            two_pass: base.two_pass,
+            burn_subtitle: wanted.burn_subtitle,
         },
         start_time: wanted.start_time.unwrap_or_default(),
+        subtitles: Vec::new(),
     }
 }
 
@@ -153,19 +164,28 @@ fn commands(plan: &StreamPlan, ffmpeg: &Path, source: &str) -> Vec<String> {
     let (preroll, padding) = (Preroll::Near, Padding::Short);
     let timeline = &plan.timeline;
     let until = timeline.start(timeline.len());
-    let video = plan.video_run(VideoRun {
+    let run = VideoRun {
         from: timeline.start(0),
         until,
         preroll,
         padding,
-    });
-    let frames = plan.audio_frames();
-    let audio = plan.audio_run(AudioRun {
-        from: 0,
-        until: frames,
-        preroll,
-        padding,
-    });
+        software: false,
+    };
+    let videos = (0..plan.videos.len()).filter_map(|nth| plan.video_run(nth, run));
+    let audio = |(nth, audio): (usize, &AudioPlan)| {
+        let until = match audio.encode {
+            Some(_) => plan.audio_frames(audio),
+            None => until,
+        };
+        let run = AudioRun {
+            from: 0,
+            until,
+            preroll,
+            padding,
+        };
+        plan.audio_run(nth, run)
+    };
+    let audios = plan.audios.iter().enumerate().filter_map(audio);
     let line = |i: Invocation| {
         let mut words = vec![ffmpeg.display().to_string(), "-hide_banner".into()];
         words.extend(i.input);
@@ -177,7 +197,7 @@ fn commands(plan: &StreamPlan, ffmpeg: &Path, source: &str) -> Vec<String> {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    video.into_iter().chain(audio).map(line).collect()
+    videos.chain(audios).map(line).collect()
 }
 
 fn quoted(word: &str) -> String {

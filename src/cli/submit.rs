@@ -94,6 +94,7 @@ fn body(source: &str, wanted: &WantedArgs) -> Value {
         "max_audio_channels",
         wanted.max_audio_channels.map(Value::from),
     );
+    put("burn_subtitle", wanted.burn_subtitle.map(Value::from));
     let mut body = Map::new();
     body.insert("source".into(), source.into());
     body.insert("output".into(), output.into());

@@ -19,6 +19,7 @@ pub struct Config {
     pub server: Server,
     pub sources: Sources,
     pub transcoding: Transcoding,
+    pub hardware: Accelerated,
     pub limits: Limits,
     pub security: Security,
     pub storage: Storage,
@@ -117,6 +118,10 @@ pub struct Transcoding {
     pub stall_timeout: u32,
     /// Whether HDR pictures are tone-mapped to SDR. Default true.
     pub tone_map_hdr: bool,
+    /// Whether adaptive streams (`mode: abr`) have more than one rendition. Default true.
+    pub enable_abr: bool,
+    /// Most renditions of an adaptive stream, 1..=5. Default 4.
+    pub abr_max_variants: u32,
     /// Preset of the x264 encoder, `ultrafast` to `placebo`. Default `veryfast`.
     pub video_preset: VideoPreset,
     /// Video codec of requests that name none: h264, h265, vp9, av1, copy or auto. Default h264.
@@ -141,9 +146,39 @@ impl Default for Transcoding {
             buffer_ahead_seconds: 30,
             stall_timeout: 120,
             tone_map_hdr: true,
+            enable_abr: true,
+            abr_max_variants: 4,
             video_preset: VideoPreset::Veryfast,
             default_video_codec: VideoChoice::H264,
             default_audio_codec: AudioChoice::Aac,
+        }
+    }
+}
+
+/// Encoders of graphics processors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accelerated {
+    /// Whether `hw_accel: auto` takes hardware where it works. Default true.
+    pub prefer_hw_accel: bool,
+    /// Whether what hardware cannot do, or fails at, is done in software. Default true.
+    pub fallback_to_software: bool,
+    /// Preset of NVENC, `p1` to `p7`. Default `p4`.
+    pub nvenc_preset: String,
+    /// Preset of Quick Sync, `veryfast` to `veryslow`. Default `medium`.
+    pub qsv_preset: String,
+    /// Device of VA-API, or `auto`: /dev/dri/renderD128. Default `auto`.
+    pub vaapi_device: String,
+}
+
+impl Default for Accelerated {
+    fn default() -> Self {
+        Accelerated {
+            prefer_hw_accel: true,
+            fallback_to_software: true,
+            nvenc_preset: "p4".into(),
+            qsv_preset: "medium".into(),
+            vaapi_device: "auto".into(),
         }
     }
 }

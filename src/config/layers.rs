@@ -303,7 +303,7 @@ mod tests {
         let mut layers = Layers::default();
         let text = "server: {port: 70000, prot: 1, host: 'a b'}\n\
                     transcoding: {segment_duration: 0, max_heads_per_session: four}\n\
-                    hardware: {gpu: 1}\nlimits: 3\n";
+                    haardware: {gpu: 1}\nlimits: 3\n";
         layers.add_file(Path::new("f.yaml"), text).unwrap();
         layers.add_variable("GHOSTSTREAM__LOGGING__FORMAT", Some("xml"));
         layers.add_variable("GHOSTSTREAM__SERVER__PROT", Some("1"));
@@ -318,12 +318,14 @@ mod tests {
         told.sort();
         let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
-        let sections = "unknown section; there are server, sources, transcoding, limits, \
+        let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
                         security, storage, mdns, ghosthub, logging";
         assert_eq!(
             told,
             [
-                format!("hardware: {sections} (f.yaml)"),
+                "hardware.gpu: unknown key; hardware has prefer_hw_accel, fallback_to_software, \
+                 nvenc_preset, qsv_preset, vaapi_device (f.yaml)"
+                    .into(),
                 "limits: must be a mapping of keys, is 3 (f.yaml)".into(),
                 "logging.format: must be json or text, is xml (environment GHOSTSTREAM__LOGGING__FORMAT)".into(),
                 format!("nosuch: {sections} (environment GHOSTSTREAM__NOSUCH)"),
@@ -358,6 +360,11 @@ mod tests {
                 "transcoding: {cache_max_bytes: 1MiB}",
                 "transcoding: {cache_max_bytes: 1048575}",
             ),
+            (
+                "hardware: {nvenc_preset: p7}",
+                "hardware: {nvenc_preset: p8}",
+            ),
+            ("hardware: {qsv_preset: slow}", "hardware: {qsv_preset: p4}"),
             (
                 "transcoding: {video_preset: slow}",
                 "transcoding: {video_preset: p4}",

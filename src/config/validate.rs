@@ -57,6 +57,8 @@ pub(super) const KEYS: &[Key] = &[
     key("transcoding.buffer_ahead_seconds", "1 to 3600 (seconds)"),
     key("transcoding.stall_timeout", "1 to 3600 (seconds)"),
     key("transcoding.tone_map_hdr", "true or false"),
+    key("transcoding.enable_abr", "true or false"),
+    key("transcoding.abr_max_variants", "1 to 5"),
     key(
         "transcoding.video_preset",
         "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow or placebo",
@@ -69,6 +71,14 @@ pub(super) const KEYS: &[Key] = &[
         "transcoding.default_audio_codec",
         "aac, opus, mp3, flac, ac3, copy or auto",
     ),
+    key("hardware.prefer_hw_accel", "true or false"),
+    key("hardware.fallback_to_software", "true or false"),
+    key("hardware.nvenc_preset", "p1 (fast) to p7 (slow)"),
+    key(
+        "hardware.qsv_preset",
+        "veryfast, faster, fast, medium, slow, slower or veryslow",
+    ),
+    key("hardware.vaapi_device", "auto or the path of a device"),
     key(
         "limits.max_resolution",
         "4k, 1440p, 1080p, 720p, 480p or 360p",
@@ -115,12 +125,18 @@ pub(super) const KEYS: &[Key] = &[
     key("logging.file", "null or the path of a file"),
 ];
 
+const NVENC_PRESETS: [&str; 7] = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"];
+const QSV_PRESETS: [&str; 7] = [
+    "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+];
+
 /// The keys whose values are out of range.
 pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
     let Config {
         server,
         sources,
         transcoding: t,
+        hardware: h,
         limits,
         security,
         storage,
@@ -168,6 +184,19 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         (
             "transcoding.cache_max_bytes",
             t.cache_max_bytes >= ByteSize::mib(1),
+        ),
+        (
+            "hardware.nvenc_preset",
+            NVENC_PRESETS.contains(&h.nvenc_preset.as_str()),
+        ),
+        (
+            "hardware.qsv_preset",
+            QSV_PRESETS.contains(&h.qsv_preset.as_str()),
+        ),
+        ("hardware.vaapi_device", !h.vaapi_device.trim().is_empty()),
+        (
+            "transcoding.abr_max_variants",
+            (1..=5).contains(&t.abr_max_variants),
         ),
         (
             "transcoding.max_heads_per_session",

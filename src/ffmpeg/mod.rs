@@ -1,16 +1,20 @@
 //! The only module that starts processes: finding ffmpeg, running it, probing with ffprobe.
 
+mod accelerators;
 mod command;
 mod launcher;
 mod log;
 mod os;
 mod probe;
 mod process;
+mod text;
 mod toolchain;
 
+pub use accelerators::Accelerators;
 pub use command::encoder_command;
 pub use launcher::{Launcher, SpawnError};
 pub use log::LogTail;
 pub use probe::{ProbeError, probe_source, scan_duration};
 pub use process::{ExitReport, Process, ProgressReport};
+pub use text::{TextError, read_text};
 pub use toolchain::{ToolSettings, Toolchain, ToolchainError};

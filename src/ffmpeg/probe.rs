@@ -112,7 +112,7 @@ async fn run(
 }
 
 /// All of `from`, or `None` when it is longer than any honest description.
-async fn read_limited(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+pub(super) async fn read_limited(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     from.take(MAX_JSON_BYTES + 1)
         .read_to_end(&mut out)

@@ -1,8 +1,12 @@
 //! What the installed ffmpeg can do. Pure: the texts are read by `ffmpeg::toolchain`.
 
+mod accelerator;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+
+pub use accelerator::{Accelerator, AcceleratorReport, GpuInfo, parse_nvidia_smi};
 
 /// Encoders and filters of the ffmpeg in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -12,6 +16,8 @@ pub struct Hardware {
     pub encoders: BTreeSet<String>,
     pub decoders: BTreeSet<String>,
     pub filters: BTreeSet<String>,
+    /// Hardware that works and does not rest after a failure.
+    pub accelerators: Vec<AcceleratorReport>,
 }
 
 impl Hardware {
@@ -38,7 +44,15 @@ impl Hardware {
 
     /// Encoder hardware that works.
     pub fn available_accels(&self) -> Vec<&'static str> {
-        vec!["software"]
+        let hardware = self.accelerators.iter().filter(|r| r.is_available());
+        let names = hardware.map(|r| r.accelerator.name());
+        names.chain(["software"]).collect()
+    }
+
+    /// What is known of `accelerator`, if it can be used.
+    pub fn accelerator(&self, accelerator: Accelerator) -> Option<&AcceleratorReport> {
+        let mut usable = self.accelerators.iter();
+        usable.find(|r| r.accelerator == accelerator && r.is_available())
     }
 
     pub fn has_filter(&self, name: &str) -> bool {

@@ -4,7 +4,9 @@
 mod playlist;
 mod schedule;
 mod timeline;
+mod webvtt;
 
 pub use playlist::{MasterEntry, MediaPlaylist, PlaylistKind, master_playlist};
 pub use schedule::{Action, Ending, HeadId, Scheduler, WaiterId};
 pub use timeline::{AudioCuts, Grid, SegmentTimeline};
+pub use webvtt::{Cue, parse_webvtt, webvtt_segment};

@@ -79,6 +79,15 @@ pub enum MasterEntry {
         channels: u32,
         uri: String,
     },
+    /// `EXT-X-MEDIA:TYPE=SUBTITLES`.
+    Subtitles {
+        group: String,
+        name: String,
+        language: Option<String>,
+        default: bool,
+        forced: bool,
+        uri: String,
+    },
     /// `EXT-X-STREAM-INF`.
     Variant {
         bandwidth: u64,
@@ -87,6 +96,7 @@ pub enum MasterEntry {
         resolution: Option<crate::base::Resolution>,
         frame_rate: Option<f64>,
         audio_group: Option<String>,
+        subtitle_group: Option<String>,
         uri: String,
     },
 }
@@ -104,19 +114,28 @@ pub fn master_playlist(entries: &[MasterEntry]) -> String {
                 channels,
                 uri,
             } => {
-                let _ = write!(
-                    out,
-                    "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{}\",NAME=\"{}\"",
-                    quoted(group),
-                    quoted(name)
-                );
-                if let Some(language) = language {
-                    let _ = write!(out, ",LANGUAGE=\"{}\"", quoted(language));
-                }
-                let flag = if *default { "YES" } else { "NO" };
+                put_media(&mut out, "AUDIO", group, name, language.as_deref());
                 let _ = writeln!(
                     out,
-                    ",DEFAULT={flag},AUTOSELECT=YES,CHANNELS=\"{channels}\",URI=\"{}\"",
+                    ",DEFAULT={},AUTOSELECT=YES,CHANNELS=\"{channels}\",URI=\"{}\"",
+                    yes(*default),
+                    quoted(uri)
+                );
+            }
+            MasterEntry::Subtitles {
+                group,
+                name,
+                language,
+                default,
+                forced,
+                uri,
+            } => {
+                put_media(&mut out, "SUBTITLES", group, name, language.as_deref());
+                let _ = writeln!(
+                    out,
+                    ",DEFAULT={},AUTOSELECT=YES,FORCED={},URI=\"{}\"",
+                    yes(*default),
+                    yes(*forced),
                     quoted(uri)
                 );
             }
@@ -127,6 +146,7 @@ pub fn master_playlist(entries: &[MasterEntry]) -> String {
                 resolution,
                 frame_rate,
                 audio_group,
+                subtitle_group,
                 uri,
             } => {
                 let _ = write!(
@@ -144,11 +164,29 @@ pub fn master_playlist(entries: &[MasterEntry]) -> String {
                 if let Some(group) = audio_group {
                     let _ = write!(out, ",AUDIO=\"{}\"", quoted(group));
                 }
+                if let Some(group) = subtitle_group {
+                    let _ = write!(out, ",SUBTITLES=\"{}\"", quoted(group));
+                }
                 let _ = writeln!(out, "\n{uri}");
             }
         }
     }
     out
+}
+
+fn put_media(out: &mut String, kind: &str, group: &str, name: &str, language: Option<&str>) {
+    let (group, name) = (quoted(group), quoted(name));
+    let _ = write!(
+        out,
+        "#EXT-X-MEDIA:TYPE={kind},GROUP-ID=\"{group}\",NAME=\"{name}\""
+    );
+    if let Some(language) = language {
+        let _ = write!(out, ",LANGUAGE=\"{}\"", quoted(language));
+    }
+}
+
+fn yes(flag: bool) -> &'static str {
+    if flag { "YES" } else { "NO" }
 }
 
 /// A quoted-string holds no quote, line feed or carriage return (RFC 8216 section 4.2).
@@ -221,6 +259,14 @@ mod tests {
                 channels: 2,
                 uri: "audio_0.m3u8".into(),
             },
+            MasterEntry::Subtitles {
+                group: "text".into(),
+                name: "Deutsch".into(),
+                language: Some("de".into()),
+                default: false,
+                forced: false,
+                uri: "text.m3u8".into(),
+            },
             MasterEntry::Variant {
                 bandwidth: 5_000_000,
                 average_bandwidth: 4_000_000,
@@ -231,6 +277,7 @@ mod tests {
                 }),
                 frame_rate: Some(23.976_023),
                 audio_group: Some("audio".into()),
+                subtitle_group: Some("text".into()),
                 uri: "video.m3u8".into(),
             },
         ]);
@@ -239,8 +286,11 @@ mod tests {
             "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"the 'best'\",LANGUAGE=\"de\",\
              DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"audio_0.m3u8\"\n\
+             #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"text\",NAME=\"Deutsch\",LANGUAGE=\"de\",\
+             DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI=\"text.m3u8\"\n\
              #EXT-X-STREAM-INF:BANDWIDTH=5000000,AVERAGE-BANDWIDTH=4000000,\
-             CODECS=\"hvc1.1.6.L93.B0,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=23.976,AUDIO=\"audio\"\n\
+             CODECS=\"hvc1.1.6.L93.B0,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=23.976,AUDIO=\"audio\",\
+             SUBTITLES=\"text\"\n\
              video.m3u8\n"
         );
     }

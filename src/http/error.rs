@@ -90,9 +90,10 @@ fn session_status(error: &SessionError) -> StatusCode {
         }
         SessionError::Probe(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         SessionError::Plan(_) => StatusCode::BAD_REQUEST,
-        SessionError::Gate(_) | SessionError::Encoder(_) | SessionError::Package(_) => {
-            StatusCode::BAD_GATEWAY
-        }
+        SessionError::Gate(_)
+        | SessionError::Encoder(_)
+        | SessionError::Subtitles(_)
+        | SessionError::Package(_) => StatusCode::BAD_GATEWAY,
         SessionError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         SessionError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
         SessionError::Cancelled => StatusCode::GONE,

@@ -11,9 +11,12 @@ use super::presence;
 use crate::base::{Bitrate, MediaTime};
 use crate::media::{
     AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
-    UnknownName, VideoChoice,
+    SubtitleRequest, UnknownName, VideoChoice,
 };
 use crate::session::{Job, JobOrigin, JobStatus, ViewerCount};
+
+/// Subtitle files that one request may name.
+const MAX_SUBTITLES: usize = 32;
 
 /// A request to start a job.
 #[derive(Debug, PartialEq)]
@@ -83,6 +86,7 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
             OutputRequest::default()
         }
     };
+    let subtitles = r.subtitles(fields);
     if !r.errors.is_empty() {
         return Err(r.errors);
     }
@@ -98,6 +102,7 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
             mode,
             output,
             start_time,
+            subtitles,
         },
     })
 }
@@ -146,7 +151,6 @@ impl Reader {
         };
         let channels = self.channels(fields, &["body", "output", "max_audio_channels"]);
         let place = |name| ["body", "output", name];
-        self.boolean(fields, &place("two_pass"), false);
         OutputRequest {
             format: self.name(fields, &place("format"), OutputFormat::Hls),
             video: self.name(fields, &place("video_codec"), defaults.video),
@@ -156,6 +160,8 @@ impl Reader {
             tone_map: self.boolean(fields, &place("tone_map"), true),
             bitrate,
             max_audio_channels: channels,
+            two_pass: self.boolean(fields, &place("two_pass"), false),
+            burn_subtitle: self.optional_count(fields, &place("burn_subtitle")),
         }
     }
 
@@ -233,6 +239,57 @@ impl Reader {
         };
         self.wrong(kind, place, text, value);
         DEFAULT
+    }
+
+    /// A small whole number, or `None` for nothing and null.
+    fn optional_count(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<u32> {
+        match fields.get(place[place.len() - 1]) {
+            None | Some(Value::Null) => None,
+            Some(value) => {
+                let number = self.number(fields, place, 0.0);
+                if number.fract() == 0.0 && (0.0..1000.0).contains(&number) {
+                    return Some(number as u32);
+                }
+                let text = "Input should be a whole number from 0 to 999";
+                self.wrong("int_parsing", place, text, value);
+                None
+            }
+        }
+    }
+
+    /// The list of subtitle files (contract 3.1).
+    fn subtitles(&mut self, fields: &Map<String, Value>) -> Vec<SubtitleRequest> {
+        let list = match fields.get("subtitles") {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(list)) if list.len() <= MAX_SUBTITLES => list,
+            Some(other) => {
+                let text = format!("Input should be a list of at most {MAX_SUBTITLES} subtitles");
+                self.wrong("list_type", &["body", "subtitles"], &text, other);
+                return Vec::new();
+            }
+        };
+        let mut all = Vec::new();
+        for (nth, entry) in list.iter().enumerate() {
+            let nth = nth.to_string();
+            let place = |name| ["body", "subtitles", nth.as_str(), name];
+            let Value::Object(entry) = entry else {
+                let text = "Input should be a valid dictionary or object to extract fields from";
+                self.wrong("model_attributes_type", &place("")[..3], text, entry);
+                continue;
+            };
+            let Some(url) = self.optional_text(entry, &place("url")) else {
+                self.wrong("missing", &place("url"), "Field required", &Value::Null);
+                continue;
+            };
+            let language = self.optional_text(entry, &place("language"));
+            all.push(SubtitleRequest {
+                url,
+                label: self.optional_text(entry, &place("label")),
+                language: language.unwrap_or_else(|| "und".into()),
+                default: self.boolean(entry, &place("default"), false),
+            });
+        }
+        all
     }
 
     fn boolean(&mut self, fields: &Map<String, Value>, place: &[&str], default: bool) -> bool {
@@ -363,7 +420,7 @@ pub(super) fn stream_url(job: &Job, links: &Links) -> String {
 }
 
 fn hardware(status: &JobStatus) -> Option<&'static str> {
-    status.software.then_some("software")
+    status.encoded_by
 }
 
 fn rounded(v: f64) -> f64 {

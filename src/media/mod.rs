@@ -14,5 +14,5 @@ pub use probe::{
 };
 pub use request::{
     AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
-    UnknownName, VideoChoice,
+    SubtitleRequest, UnknownName, VideoChoice,
 };

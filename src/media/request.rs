@@ -125,6 +125,11 @@ pub struct OutputRequest {
     pub tone_map: bool,
     /// Most channels of the output, 1..=8.
     pub max_audio_channels: u32,
+    /// Two passes over the source; batch jobs with a fixed rate only.
+    pub two_pass: bool,
+    /// Number of a subtitle track among those of the source, counted from 0, that is drawn into the
+    /// picture.
+    pub burn_subtitle: Option<u32>,
 }
 
 impl Default for OutputRequest {
@@ -138,6 +143,8 @@ impl Default for OutputRequest {
             hw_accel: HwAccel::Auto,
             tone_map: true,
             max_audio_channels: 2,
+            two_pass: false,
+            burn_subtitle: None,
         }
     }
 }
@@ -149,6 +156,18 @@ pub struct StreamRequest {
     pub output: OutputRequest,
     /// Where the timeline begins, relative to the first timestamp of the source; not negative.
     pub start_time: MediaTime,
+    /// Subtitles that are not in the source.
+    pub subtitles: Vec<SubtitleRequest>,
+}
+
+/// A subtitle file to offer beside the source's own tracks (contract 3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubtitleRequest {
+    pub url: String,
+    pub label: Option<String>,
+    /// BCP 47 or ISO 639 code; `und` when not known.
+    pub language: String,
+    pub default: bool,
 }
 
 impl Default for StreamRequest {
@@ -157,6 +176,7 @@ impl Default for StreamRequest {
             mode: Mode::Stream,
             output: OutputRequest::default(),
             start_time: MediaTime::ZERO,
+            subtitles: Vec::new(),
         }
     }
 }

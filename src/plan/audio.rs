@@ -4,30 +4,169 @@ use serde::Serialize;
 
 use crate::base::Bitrate;
 use crate::hardware::Hardware;
+use crate::hls::Grid;
 use crate::media::{AudioChoice, AudioStream, StreamRequest};
 
 use super::error::PlanError;
 
-/// Samples in one AAC-LC frame.
-pub const AAC_FRAME_SAMPLES: u32 = 1024;
+/// Codec of an audio track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AudioCodec {
+    Aac,
+    Opus,
+    Mp3,
+    Flac,
+    Ac3,
+    /// Copied only.
+    Eac3,
+}
 
-/// The audio track of a stream; always AAC.
+impl AudioCodec {
+    fn from_ffmpeg(audio: &AudioStream) -> Option<Self> {
+        match audio.codec.as_str() {
+            "aac" if matches!(audio.profile.as_str(), "LC" | "") => Some(AudioCodec::Aac),
+            "opus" => Some(AudioCodec::Opus),
+            "mp3" => Some(AudioCodec::Mp3),
+            "flac" => Some(AudioCodec::Flac),
+            "ac3" => Some(AudioCodec::Ac3),
+            "eac3" => Some(AudioCodec::Eac3),
+            _ => None,
+        }
+    }
+
+    /// The codec that a request names to be encoded to.
+    pub(super) fn asked(choice: AudioChoice) -> Option<Self> {
+        match choice {
+            AudioChoice::Aac => Some(AudioCodec::Aac),
+            AudioChoice::Opus => Some(AudioCodec::Opus),
+            AudioChoice::Mp3 => Some(AudioCodec::Mp3),
+            AudioChoice::Flac => Some(AudioCodec::Flac),
+            AudioChoice::Ac3 => Some(AudioCodec::Ac3),
+            AudioChoice::Copy | AudioChoice::Auto => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            AudioCodec::Aac => "aac",
+            AudioCodec::Opus => "opus",
+            AudioCodec::Mp3 => "mp3",
+            AudioCodec::Flac => "flac",
+            AudioCodec::Ac3 => "ac3",
+            AudioCodec::Eac3 => "eac3",
+        }
+    }
+
+    /// ffmpeg's name of the encoder.
+    pub fn encoder(self) -> &'static str {
+        match self {
+            AudioCodec::Aac => "aac",
+            AudioCodec::Opus => "libopus",
+            AudioCodec::Mp3 => "libmp3lame",
+            AudioCodec::Flac => "flac",
+            AudioCodec::Ac3 => "ac3",
+            AudioCodec::Eac3 => "eac3",
+        }
+    }
+
+    /// Samples in one frame of the encoder's output.
+    pub fn frame_samples(self) -> u32 {
+        match self {
+            AudioCodec::Aac => 1024,
+            AudioCodec::Opus => 960,
+            AudioCodec::Mp3 | AudioCodec::Flac => 1152,
+            AudioCodec::Ac3 | AudioCodec::Eac3 => 1536,
+        }
+    }
+
+    /// Samples by which the encoder dates its first packet before its first input: LAME's delay and
+    /// the decoder's, the look-ahead of Opus at 48 kHz, the overlap of the transforms.
+    fn priming_samples(self) -> u32 {
+        match self {
+            AudioCodec::Aac => 1024,
+            AudioCodec::Opus => 312,
+            AudioCodec::Mp3 => 1105,
+            AudioCodec::Flac => 0,
+            AudioCodec::Ac3 | AudioCodec::Eac3 => 256,
+        }
+    }
+
+    /// How many samples before a frame the input must begin so that packets lie on the grid of whole
+    /// frames.
+    pub(super) fn early_samples(self) -> i64 {
+        let frame = self.frame_samples();
+        i64::from((frame - self.priming_samples() % frame) % frame)
+    }
+
+    fn most_channels(self) -> u32 {
+        match self {
+            AudioCodec::Mp3 => 2,
+            AudioCodec::Ac3 | AudioCodec::Eac3 => 6,
+            AudioCodec::Aac | AudioCodec::Opus | AudioCodec::Flac => 8,
+        }
+    }
+
+    /// The output's sample rate: the source's own where codec and players take it, else one of whose
+    /// frames each has a whole number of the source's samples, so that resampling has the same phase
+    /// wherever a run starts.
+    fn output_rate(self, source: u32) -> u32 {
+        match source {
+            _ if self == AudioCodec::Opus => 48_000,
+            32_000 | 44_100 | 48_000 => source,
+            22_050 | 11_025 | 88_200 | 176_400 | 352_800 => 44_100,
+            _ => 48_000,
+        }
+    }
+
+    fn auto_bitrate(self, channels: u32, rate: u32) -> Bitrate {
+        let kbit = match (self, channels) {
+            // About what music takes.
+            (AudioCodec::Flac, _) => return Bitrate(u64::from(rate * channels * 16) * 7 / 10),
+            (AudioCodec::Ac3, 1) => 96,
+            (AudioCodec::Ac3, 2) => 192,
+            (AudioCodec::Ac3, _) => 448,
+            (AudioCodec::Mp3, 2) => 160,
+            (_, 1) => 64,
+            (_, 2) => 128,
+            (_, 3..=6) => 384,
+            _ => 512,
+        };
+        Bitrate::kbit(kbit)
+    }
+}
+
+/// One audio track of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AudioPlan {
     /// Stream index in the source.
     pub stream: u32,
+    pub codec: AudioCodec,
     pub sample_rate: u32,
     pub channels: u32,
     pub bitrate: Bitrate,
     pub language: Option<String>,
+    /// What a listener chooses the track by, if the source names it.
+    pub title: Option<String>,
+    /// Frame of the output at which the sound is known to end, when that is well before the
+    /// stream's end.
+    pub source_end: Option<i64>,
     /// `None` copies the stream as it is.
     pub encode: Option<AudioEncode>,
+}
+
+impl AudioPlan {
+    /// The grid on which the frames of an encoded track lie.
+    pub fn grid(&self) -> Grid {
+        Grid::audio_frames(self.sample_rate, self.codec.frame_samples())
+    }
 }
 
 /// How sound is made anew.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AudioEncode {
     pub source_rate: u32,
+    pub source_channels: u32,
     /// Where containers round timestamps more coarsely than one sample: the grid on which packets
     /// really lie. An encoder run that starts anywhere then starts on the very sample on which a
     /// run from the beginning would be.
@@ -42,16 +181,6 @@ pub struct Snap {
     pub frame: u32,
     /// Timestamps further than this from the grid are gaps or drift, and are believed.
     pub tolerance: u32,
-}
-
-/// The output's sample rate: the source's own where AAC and players take it, else a whole multiple
-/// or part of it, so that resampling has the same phase wherever a run starts.
-fn output_rate(source: u32) -> u32 {
-    match source {
-        32_000 | 44_100 | 48_000 => source,
-        22_050 | 11_025 | 88_200 | 176_400 | 352_800 => 44_100,
-        _ => 48_000,
-    }
 }
 
 /// Samples that the frames of a codec have, or a divisor of them. Frames that lie elsewhere are
@@ -98,64 +227,61 @@ fn snap(audio: &AudioStream) -> Option<Snap> {
     })
 }
 
-fn auto_bitrate(channels: u32) -> Bitrate {
-    match channels {
-        1 => Bitrate::kbit(64),
-        2 => Bitrate::kbit(128),
-        3..=6 => Bitrate::kbit(384),
-        _ => Bitrate::kbit(512),
-    }
-}
-
+/// Decides about `audio`.
 pub(super) fn plan_audio(
     audio: &AudioStream,
     request: &StreamRequest,
     hardware: &Hardware,
 ) -> Result<AudioPlan, PlanError> {
     let output = &request.output;
-    let copyable = audio.codec == "aac" && matches!(audio.profile.as_str(), "LC" | "");
-    let copy = match output.audio {
-        AudioChoice::Copy if !copyable => {
-            return Err(PlanError::CannotCopyAudio {
-                codec: audio.codec.clone(),
-            });
-        }
-        AudioChoice::Copy => true,
-        AudioChoice::Auto => {
-            copyable
+    let known = AudioCodec::from_ffmpeg(audio);
+    let copied = match output.audio {
+        AudioChoice::Copy => Some(known.ok_or_else(|| PlanError::CannotCopyAudio {
+            codec: audio.codec.clone(),
+        })?),
+        AudioChoice::Auto => known.filter(|codec| {
+            *codec == AudioCodec::Aac
                 && audio.channels <= output.max_audio_channels
-                && output_rate(audio.sample_rate) == audio.sample_rate
-        }
-        _ => false,
-    };
-    if copy {
-        return Ok(AudioPlan {
-            stream: audio.index,
-            sample_rate: audio.sample_rate,
-            channels: audio.channels,
-            bitrate: Bitrate(audio.bit_rate.unwrap_or(192_000)),
-            language: audio.language.clone(),
-            encode: None,
-        });
-    }
-    if !hardware.has_encoder("aac") {
-        return Err(PlanError::NoEncoder {
-            encoder: "aac",
-            wanted: "aac",
-        });
-    }
-    let channels = audio.channels.min(output.max_audio_channels).clamp(1, 8);
-    Ok(AudioPlan {
-        stream: audio.index,
-        sample_rate: output_rate(audio.sample_rate),
-        channels,
-        bitrate: auto_bitrate(channels),
-        language: audio.language.clone(),
-        encode: Some(AudioEncode {
-            source_rate: audio.sample_rate,
-            snap: snap(audio),
+                && codec.output_rate(audio.sample_rate) == audio.sample_rate
         }),
-    })
+        _ => None,
+    };
+    let plan = |codec, sample_rate, channels, bitrate, encode| AudioPlan {
+        stream: audio.index,
+        codec,
+        sample_rate,
+        channels,
+        bitrate,
+        language: audio.language.clone(),
+        title: audio.title.clone(),
+        source_end: None,
+        encode,
+    };
+    if let Some(codec) = copied {
+        let bitrate = Bitrate(audio.bit_rate.unwrap_or(192_000));
+        let (rate, channels) = (audio.sample_rate, audio.channels);
+        return Ok(plan(codec, rate, channels, bitrate, None));
+    }
+    let codec = AudioCodec::asked(output.audio).unwrap_or(AudioCodec::Aac);
+    check_encoder(codec, hardware)?;
+    let most = output.max_audio_channels.min(codec.most_channels());
+    let channels = audio.channels.min(most).max(1);
+    let rate = codec.output_rate(audio.sample_rate);
+    let encode = AudioEncode {
+        source_rate: audio.sample_rate,
+        source_channels: audio.channels,
+        snap: snap(audio),
+    };
+    let bitrate = codec.auto_bitrate(channels, rate);
+    Ok(plan(codec, rate, channels, bitrate, Some(encode)))
+}
+
+pub(super) fn check_encoder(codec: AudioCodec, hardware: &Hardware) -> Result<(), PlanError> {
+    let (encoder, wanted) = (codec.encoder(), codec.name());
+    if hardware.has_encoder(encoder) {
+        return Ok(());
+    }
+    Err(PlanError::NoEncoder { encoder, wanted })
 }
 
 #[cfg(test)]
@@ -209,13 +335,15 @@ mod tests {
 
     #[test]
     fn rates_keep_a_whole_ratio() {
-        for (source, out) in [
-            (8000, 48_000),
-            (22_050, 44_100),
-            (96_000, 48_000),
-            (44_100, 44_100),
-        ] {
-            assert_eq!(output_rate(source), out);
+        for codec in [AudioCodec::Aac, AudioCodec::Opus, AudioCodec::Mp3] {
+            for source in [
+                8000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000,
+            ] {
+                let out = u64::from(codec.output_rate(source));
+                // Runs begin at multiples of six frames.
+                let samples = 6 * u64::from(codec.frame_samples()) * u64::from(source);
+                assert_eq!(samples % out, 0, "{codec:?} from {source}");
+            }
         }
     }
 }

@@ -15,17 +15,25 @@ pub enum PlanError {
     CannotCopyVideo { codec: String },
     #[error("the video cannot be copied: {reason}; ask for h264, h265, vp9 or av1")]
     CopyNeedsIndex { reason: &'static str },
-    #[error("audio codec '{codec}' cannot be copied into HLS; ask for aac")]
+    #[error("audio codec '{codec}' cannot be copied into HLS; ask for aac, opus, mp3, flac or ac3")]
     CannotCopyAudio { codec: String },
     #[error("the installed ffmpeg has no encoder {encoder}, which {wanted} needs")]
     NoEncoder {
         encoder: &'static str,
         wanted: &'static str,
     },
-    #[error("audio codec {codec} is not available for streams; ask for aac, copy or auto")]
-    AudioCodecNotStreamed { codec: &'static str },
-    #[error("mode {mode} is not available; ask for stream")]
-    ModeNotAvailable { mode: &'static str },
+    #[error("an adaptive stream (abr) cannot be made of copies; ask for h264, h265, vp9 or av1")]
+    LadderOfCopies,
+    #[error("mode {mode} makes no stream")]
+    NoStream { mode: &'static str },
+    #[error("burn_subtitle {wanted} is no subtitle track of the source, which has {count}")]
+    NoSuchSubtitle { wanted: u32, count: usize },
+    #[error(
+        "burn_subtitle {wanted} is a text track ({codec}); it is offered as a subtitle rendition instead"
+    )]
+    TextIsNotBurnt { wanted: u32, codec: String },
+    #[error("burn_subtitle needs a source with video whose length is known")]
+    NothingToBurnOn,
     #[error("hw_accel {name} is not available on this machine; ask for auto or software")]
     NoSuchHardware { name: &'static str },
     #[error("the source is HDR and the installed ffmpeg cannot map it to SDR (no filter zscale)")]

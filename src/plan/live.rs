@@ -2,7 +2,11 @@
 //! source can be opened only once and its tracks belong together.
 
 use super::audio::AudioPlan;
-use super::run::{Invocation, audio_fragments, mapping, strings, video_fragments, video_timescale};
+use super::encoder::{device_options, encoder_options, upload_filters};
+use super::run::{
+    Invocation, audio_encoder, audio_fragments, few_channels, layout, mapping, strings,
+    video_fragments, video_timescale,
+};
 use super::stream::StreamPlan;
 use super::video::{VideoEncode, VideoPlan};
 
@@ -12,19 +16,17 @@ impl StreamPlan {
     ///
     /// Timestamps count from the moment of opening: those of the probe mean nothing any more.
     pub fn live_run(&self) -> Invocation {
-        let mut output = Vec::new();
-        if let Some((video, encode)) = self
-            .video
-            .as_ref()
-            .and_then(|v| Some((v, v.encode.as_ref()?)))
-        {
+        let (mut input, mut output) = (Vec::new(), Vec::new());
+        let video = self.main_video().and_then(|v| Some((v, v.encoder(false)?)));
+        if let Some((video, encode)) = video {
+            input.extend(device_options(encode));
             output.extend(self.live_video(video, encode));
             output.push("pipe:1".into());
         }
-        if let Some(audio) = &self.audio {
+        if let Some(audio) = self.main_audio() {
             output.extend(live_audio(audio));
             output.push(
-                if self.video.is_some() {
+                if self.main_video().is_some() {
                     "pipe:3"
                 } else {
                     "pipe:1"
@@ -32,16 +34,18 @@ impl StreamPlan {
                 .into(),
             );
         }
-        Invocation {
-            input: Vec::new(),
-            output,
-        }
+        Invocation { input, output }
     }
 
     fn live_video(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
         let mut filters = encode.before_grid.clone();
         filters.push(format!("fps={}:start_time=0", video.rate));
         filters.extend(encode.after_cut.iter().cloned());
+        filters.extend(
+            upload_filters(encode.accelerator)
+                .iter()
+                .map(|f| (*f).to_owned()),
+        );
         let mut out = mapping(video.stream);
         out.extend(strings(&[
             "-an",
@@ -50,7 +54,7 @@ impl StreamPlan {
             "-vf",
             &filters.join(","),
         ]));
-        out.extend(self.encoder_options(video, encode));
+        out.extend(encoder_options(video, encode, self.timeline.units(0)));
         out.extend(strings(&["-force_key_frames", &self.regular_cuts()]));
         let timescale = video_timescale(video).to_string();
         out.extend(strings(&["-video_track_timescale", &timescale]));
@@ -68,18 +72,20 @@ impl StreamPlan {
 
 fn live_audio(audio: &AudioPlan) -> Vec<String> {
     let mut out = mapping(audio.stream);
-    let resample = format!(
-        "aresample={}:async=1:min_hard_comp=0.03:first_pts=0",
-        audio.sample_rate
-    );
-    out.extend(strings(&["-vn", "-af", &resample]));
-    let (channels, bitrate) = (
-        audio.channels.to_string(),
-        audio.bitrate.bits_per_second().to_string(),
-    );
-    out.extend(strings(&[
-        "-c:a", "aac", "-ac", &channels, "-b:a", &bitrate,
-    ]));
-    out.extend(audio_fragments());
+    let mut filters: Vec<String> = audio
+        .encode
+        .as_ref()
+        .and_then(few_channels)
+        .into_iter()
+        .collect();
+    filters.push(format!(
+        "aresample={}:async=1:min_hard_comp=0.03:first_pts={}",
+        audio.sample_rate,
+        -audio.codec.early_samples()
+    ));
+    filters.extend(layout(audio));
+    out.extend(strings(&["-vn", "-af", &filters.join(",")]));
+    out.extend(audio_encoder(audio));
+    out.extend(audio_fragments(audio.codec));
     out
 }

@@ -2,14 +2,18 @@
 
 mod audio;
 mod color;
+mod encoder;
 mod error;
 mod live;
 mod run;
 mod stream;
+mod subtitle;
 mod video;
 
-pub use audio::{AAC_FRAME_SAMPLES, AudioEncode, AudioPlan};
+pub use audio::{AudioCodec, AudioEncode, AudioPlan};
+pub use encoder::{AcceleratorSettings, test_encode};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};
 pub use stream::{COPY_TIMESCALE, Packaging, PlanSettings, StreamPlan, check_request, plan_stream};
-pub use video::{VideoCodec, VideoEncode, VideoPlan};
+pub use subtitle::{SubtitleOrigin, SubtitlePlan, SubtitleSpan, subtitle_run};
+pub use video::{Burn, VideoCodec, VideoEncode, VideoPlan};

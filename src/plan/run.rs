@@ -5,9 +5,10 @@
 
 use crate::base::MediaTime;
 
-use super::audio::{AAC_FRAME_SAMPLES, AudioEncode, AudioPlan};
+use super::audio::{AudioCodec, AudioEncode, AudioPlan};
+use super::encoder::{device_options, encoder_options, upload_filters};
 use super::stream::{COPY_TIMESCALE, StreamPlan};
-use super::video::{VideoCodec, VideoEncode, VideoPlan};
+use super::video::{Burn, VideoCodec, VideoEncode, VideoPlan};
 
 /// Arguments of ffmpeg, apart from what names and opens the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +65,11 @@ pub struct VideoRun {
     pub until: i64,
     pub preroll: Preroll,
     pub padding: Padding,
+    /// In software, though the plan has hardware for it.
+    pub software: bool,
 }
 
-/// A run of the audio encoder, in audio frames of the output.
+/// A run of the audio encoder, in audio frames of the output; of copied sound, in timeline units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioRun {
     pub from: i64,
@@ -76,10 +79,10 @@ pub struct AudioRun {
 }
 
 /// Output frames made before the first one that is used: the first carries the encoder's delay, the
-/// others let its transform and psychoacoustic state settle. A multiple of three, so that every
-/// whole ratio of sample rates starts in phase.
+/// others let its transform and psychoacoustic state settle. A multiple of six, so that every
+/// ratio of sample rates starts in phase.
 const AUDIO_LEAD_FRAMES: i64 = 6;
-/// Output frames before the first one that is encoded, for the resampler; a multiple of three too.
+/// Output frames before the first one that is encoded, for the resampler; a multiple of six too.
 const AUDIO_SETTLING_FRAMES: i64 = 6;
 /// Input beyond the last frame that is used, in frames: each frame's transform reaches into the
 /// next one, and must find there what the next run finds.
@@ -96,15 +99,15 @@ const MAX_CUTS: u32 = 8000;
 impl StreamPlan {
     /// The segment before which a run that begins in `segment` must end.
     pub fn longest_run(&self, segment: u32) -> u32 {
-        match self.video.as_ref().and_then(|v| v.encode.as_ref()) {
+        match self.main_video().and_then(|v| v.encode.as_ref()) {
             Some(_) => segment.saturating_add(MAX_CUTS),
             None => u32::MAX,
         }
     }
 
-    /// Arguments for a run of the video track; `None` without video.
-    pub fn video_run(&self, run: VideoRun) -> Option<Invocation> {
-        let video = self.video.as_ref()?;
+    /// Arguments for a run of the video rendition `nth`; `None` when there is none.
+    pub fn video_run(&self, nth: usize, run: VideoRun) -> Option<Invocation> {
+        let video = self.videos.get(nth)?;
         let start = self.origin + self.timeline.grid().time_of(run.from);
         let start = match run.padding {
             Padding::After(end) => {
@@ -113,7 +116,7 @@ impl StreamPlan {
             }
             Padding::Short => start,
         };
-        Some(match &video.encode {
+        Some(match video.encoder(run.software) {
             Some(encode) => self.video_encode(video, encode, run, start),
             None => self.video_copy(video, run, start),
         })
@@ -127,7 +130,12 @@ impl StreamPlan {
         start: MediaTime,
     ) -> Invocation {
         let rate = video.rate;
-        let seek = self.video_seek(start, run.preroll, !encode.before_grid.is_empty());
+        // A subtitle that is shown at the first picture began before it.
+        let preroll = match encode.burn {
+            Some(_) => run.preroll.max(Preroll::Far),
+            None => run.preroll,
+        };
+        let seek = self.video_seek(start, preroll, !encode.before_grid.is_empty());
         let mut filters = encode.before_grid.clone();
         filters.push(format!("setpts=PTS-({})/TB", self.origin));
         // Only a run that reads everything may invent pictures before the first one it sees; in
@@ -141,10 +149,18 @@ impl StreamPlan {
         filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
         filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
         filters.extend(encode.after_cut.iter().cloned());
-        let mut output = exact_mapping(video.stream);
-        output.extend(strings(&["-an", "-fps_mode", "passthrough", "-vf"]));
-        output.push(filters.join(","));
-        output.extend(self.encoder_options(video, encode));
+        filters.extend(
+            upload_filters(encode.accelerator)
+                .iter()
+                .map(|f| (*f).to_owned()),
+        );
+        let mut output = match encode.burn {
+            None => exact_mapping(video.stream),
+            Some(_) => exact_mapping_of(GRAPH_OUTPUT),
+        };
+        output.extend(strings(&["-an", "-fps_mode", "passthrough"]));
+        output.extend(filter_options(video.stream, encode.burn, &filters));
+        output.extend(encoder_options(video, encode, self.timeline.units(0)));
         let first = self.timeline.segment_of(run.from);
         let last = self.timeline.segment_of(run.until - 1) + 1;
         let cuts = self.timeline.cuts(first..last);
@@ -161,85 +177,9 @@ impl StreamPlan {
         output.extend(strings(&["-video_track_timescale", &timescale]));
         output.extend(video_fragments());
         output.push("pipe:1".into());
-        Invocation {
-            input: input_seek(seek),
-            output,
-        }
-    }
-
-    pub(super) fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
-        let max = video.max_bitrate.bits_per_second();
-        let (max_rate, buffer) = (max.to_string(), (max * 2).to_string());
-        let mut out = strings(&["-c:v", encode.encoder]);
-        let quality = match video.codec {
-            VideoCodec::H264 => {
-                out.extend(strings(&["-preset", &encode.preset, "-profile:v", "high"]));
-                out.extend(strings(&[
-                    "-sc_threshold",
-                    "0",
-                    "-forced-idr",
-                    "1",
-                    "-g",
-                    "9999",
-                ]));
-                "23"
-            }
-            VideoCodec::Hevc => {
-                out.extend(strings(&[
-                    "-preset",
-                    "superfast",
-                    "-tag:v",
-                    "hvc1",
-                    "-forced-idr",
-                    "1",
-                ]));
-                let fixed = "log-level=error:scenecut=0:open-gop=0:keyint=9999:min-keyint=1";
-                out.extend(strings(&["-x265-params", fixed]));
-                "26"
-            }
-            VideoCodec::Vp9 => {
-                out.extend(strings(&[
-                    "-deadline",
-                    "realtime",
-                    "-cpu-used",
-                    "8",
-                    "-row-mt",
-                    "1",
-                ]));
-                out.extend(strings(&[
-                    "-lag-in-frames",
-                    "0",
-                    "-auto-alt-ref",
-                    "0",
-                    "-g",
-                    "9999",
-                ]));
-                "33"
-            }
-            VideoCodec::Av1 => {
-                let gop = self.timeline.units(0).to_string();
-                out.extend(strings(&["-preset", "10", "-g", &gop]));
-                "35"
-            }
-        };
-        match (encode.target_bitrate, video.codec) {
-            (Some(target), _) => {
-                let target = target.bits_per_second().to_string();
-                out.extend(strings(&["-b:v", &target]));
-            }
-            // SVT-AV1 takes a cap only together with its own rate control.
-            (None, VideoCodec::Av1) => {
-                out.extend(strings(&["-crf", quality]));
-                return out;
-            }
-            (None, VideoCodec::Vp9) => {
-                out.extend(strings(&["-crf", quality, "-b:v", &max_rate]));
-                return out;
-            }
-            (None, _) => out.extend(strings(&["-crf", quality])),
-        }
-        out.extend(strings(&["-maxrate", &max_rate, "-bufsize", &buffer]));
-        out
+        let mut input = device_options(encode);
+        input.extend(input_seek(seek));
+        Invocation { input, output }
     }
 
     fn video_copy(&self, video: &VideoPlan, run: VideoRun, start: MediaTime) -> Invocation {
@@ -265,9 +205,9 @@ impl StreamPlan {
         }
     }
 
-    /// Arguments for a run of the audio track; `None` without audio.
-    pub fn audio_run(&self, run: AudioRun) -> Option<Invocation> {
-        let audio = self.audio.as_ref()?;
+    /// Arguments for a run of the audio rendition `nth`; `None` when there is none.
+    pub fn audio_run(&self, nth: usize, run: AudioRun) -> Option<Invocation> {
+        let audio = self.audios.get(nth)?;
         Some(match &audio.encode {
             Some(encode) => self.audio_encode(audio, encode, run),
             None => self.audio_copy(audio, run),
@@ -275,9 +215,10 @@ impl StreamPlan {
     }
 
     fn audio_encode(&self, audio: &AudioPlan, encode: &AudioEncode, run: AudioRun) -> Invocation {
-        let frame = i64::from(AAC_FRAME_SAMPLES);
+        let frame = i64::from(audio.codec.frame_samples());
         let from = audio_lead(run.from);
-        let (first, last) = (from * frame, run.until * frame);
+        let early = audio.codec.early_samples();
+        let (first, last) = (from * frame - early, run.until * frame);
         let start = self.origin + MediaTime::from_ticks(first, audio.sample_rate);
         let start = match run.padding {
             Padding::After(end) => start.min(
@@ -300,7 +241,7 @@ impl StreamPlan {
         // The first frames after a seek may be damaged, or dated by what the search guessed: sound
         // is taken from a little later on, from a sample of the source that every run could have
         // taken it from.
-        let settled = (first - AUDIO_SETTLING_FRAMES * frame) * i64::from(encode.source_rate)
+        let settled = (from - AUDIO_SETTLING_FRAMES) * frame * i64::from(encode.source_rate)
             / i64::from(audio.sample_rate);
         let settle = seek.map(|_| format!("atrim=start_pts={settled}"));
         // Gaps of the source become silence; small deviations are left alone, because stretching
@@ -310,7 +251,7 @@ impl StreamPlan {
             audio.sample_rate
         );
         if seek.is_none() || run.preroll == Preroll::VeryFar {
-            let known = if seek.is_none() { 0 } else { first };
+            let known = if seek.is_none() { -early } else { first };
             resample.push_str(&format!(":first_pts={known}"));
         }
         let pad = match run.padding {
@@ -319,19 +260,15 @@ impl StreamPlan {
         };
         let end = last + AUDIO_TAIL_FRAMES * frame;
         let cut = format!("atrim=start_pts={first}:end_pts={end}");
-        let filters: Vec<String> = [Some(clock), settle, Some(resample), Some(pad), Some(cut)]
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut filters = vec![clock];
+        filters.extend(settle);
+        filters.extend(few_channels(encode));
+        filters.extend([resample, pad, cut]);
+        filters.extend(layout(audio));
         let mut output = exact_mapping(audio.stream);
         output.extend(strings(&["-vn", "-af", &filters.join(",")]));
-        let channels = audio.channels.to_string();
-        let bitrate = audio.bitrate.bits_per_second().to_string();
-        // The usual search for quantisers depends on all frames before: at joins of runs its noise
-        // differs by a hundred times as much as that of the fast one.
-        output.extend(strings(&["-c:a", "aac", "-aac_coder", "fast"]));
-        output.extend(strings(&["-ac", &channels, "-b:a", &bitrate]));
-        output.extend(audio_fragments());
+        output.extend(audio_encoder(audio));
+        output.extend(audio_fragments(audio.codec));
         output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
@@ -340,13 +277,15 @@ impl StreamPlan {
     }
 
     fn audio_copy(&self, audio: &AudioPlan, run: AudioRun) -> Invocation {
-        let frame = i64::from(AAC_FRAME_SAMPLES);
-        let start = self.origin + MediaTime::from_ticks(run.from * frame, audio.sample_rate);
+        let start = self.origin + self.timeline.grid().time_of(run.from);
         let seek = self.audio_seek(start, run.preroll);
         let mut output = exact_mapping(audio.stream);
-        output.extend(strings(&["-vn", "-c:a", "copy", "-bsf:a", "aac_adtstoasc"]));
+        output.extend(strings(&["-vn", "-c:a", "copy"]));
+        if audio.codec == AudioCodec::Aac {
+            output.extend(strings(&["-bsf:a", "aac_adtstoasc"]));
+        }
         output.extend(self.output_shift());
-        output.extend(audio_fragments());
+        output.extend(audio_fragments(audio.codec));
         output.push("pipe:1".into());
         Invocation {
             input: input_seek(seek),
@@ -410,7 +349,49 @@ impl StreamPlan {
 /// The first output frame that a run encodes so that `from` comes out right.
 fn audio_lead(from: i64) -> i64 {
     let lead = from - AUDIO_LEAD_FRAMES;
-    if lead <= 0 { 0 } else { lead - lead % 3 }
+    if lead <= 0 { 0 } else { lead - lead % 6 }
+}
+
+/// The first channels of a source that has more than any layout names.
+pub(super) fn few_channels(encode: &AudioEncode) -> Option<String> {
+    const MOST: u32 = 8;
+    (encode.source_channels > MOST).then(|| {
+        let same: Vec<String> = (0..MOST).map(|c| format!("c{c}=c{c}")).collect();
+        format!("pan=7.1|{}", same.join("|"))
+    })
+}
+
+/// The layouts of the Opus mapping family 1, which its encoder insists on (RFC 7845 section 5.1.1.2).
+pub(super) fn layout(audio: &AudioPlan) -> Option<String> {
+    let layouts = ["mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"];
+    let name = layouts.get(audio.channels.checked_sub(1)? as usize)?;
+    (audio.codec == AudioCodec::Opus).then(|| format!("aformat=channel_layouts={name}"))
+}
+
+/// Encoder of an audio track and its settings, so that frames do not depend on earlier ones more than
+/// their transforms must.
+pub(super) fn audio_encoder(audio: &AudioPlan) -> Vec<String> {
+    let mut out = strings(&["-c:a", audio.codec.encoder()]);
+    let frame = audio.codec.frame_samples().to_string();
+    match audio.codec {
+        // The usual search for quantisers depends on all frames before: at joins of runs its noise
+        // differs by a hundred times as much as that of the fast one.
+        AudioCodec::Aac => out.extend(strings(&["-aac_coder", "fast"])),
+        AudioCodec::Opus => {
+            out.extend(strings(&["-application", "audio", "-frame_duration", "20"]))
+        }
+        AudioCodec::Mp3 => out.extend(strings(&["-reservoir", "0"])),
+        AudioCodec::Flac => {
+            out.extend(strings(&["-frame_size", &frame, "-sample_fmt", "s16"]));
+        }
+        AudioCodec::Ac3 | AudioCodec::Eac3 => {}
+    }
+    out.extend(strings(&["-ac", &audio.channels.to_string()]));
+    if audio.codec != AudioCodec::Flac {
+        let bitrate = audio.bitrate.bits_per_second().to_string();
+        out.extend(strings(&["-b:a", &bitrate]));
+    }
+    out
 }
 
 /// Ticks per second of an encoded video track: a whole number of ticks per frame.
@@ -438,22 +419,45 @@ fn input_seek(seek: Option<MediaTime>) -> Vec<String> {
 
 /// One stream of the source, with the source's own clock.
 fn exact_mapping(stream: u32) -> Vec<String> {
+    exact_mapping_of(&format!("0:{stream}"))
+}
+
+fn exact_mapping_of(what: &str) -> Vec<String> {
     let mut out = strings(&["-copyts"]);
-    out.extend(mapping(stream));
+    out.extend(mapping_of(what));
     out
 }
 
 /// One stream of the source and nothing else.
 pub(super) fn mapping(stream: u32) -> Vec<String> {
+    mapping_of(&format!("0:{stream}"))
+}
+
+/// Name of the pictures that a graph of several inputs gives out.
+const GRAPH_OUTPUT: &str = "[pictures]";
+
+/// The filters of a video stream; subtitles are laid over the pictures as the source has them.
+pub(super) fn filter_options(stream: u32, burn: Option<Burn>, filters: &[String]) -> Vec<String> {
+    let Some(burn) = burn else {
+        return vec!["-vf".into(), filters.join(",")];
+    };
+    let Burn {
+        stream: text,
+        canvas,
+    } = burn;
+    let (width, height) = (canvas.width, canvas.height);
+    let graph = format!(
+        "[0:{text}]scale={width}:{height}[text];[0:{stream}][text]overlay=eof_action=pass,{}{GRAPH_OUTPUT}",
+        filters.join(",")
+    );
+    vec!["-filter_complex".into(), graph]
+}
+
+fn mapping_of(what: &str) -> Vec<String> {
     let mut out = strings(&["-avoid_negative_ts", "disabled"]);
     // However much of the source is damaged: what is missing is noticed by its absence.
     out.extend(strings(&["-max_error_rate", "1"]));
-    out.extend(strings(&[
-        "-map",
-        &format!("0:{stream}"),
-        "-map_metadata",
-        "-1",
-    ]));
+    out.extend(strings(&["-map", what, "-map_metadata", "-1"]));
     out.extend(strings(&["-map_chapters", "-1", "-sn", "-dn"]));
     out
 }
@@ -464,9 +468,15 @@ pub(super) fn video_fragments() -> Vec<String> {
 }
 
 /// Sound in tenths of a second: single frames would cost more in headers than they save in time.
-pub(super) fn audio_fragments() -> Vec<String> {
+pub(super) fn audio_fragments(codec: AudioCodec) -> Vec<String> {
     let mut out = strings(&["-frag_duration", "100000"]);
-    out.extend(fragments(""));
+    out.extend(match codec {
+        // What the header says of these is read from their first frame.
+        AudioCodec::Ac3 | AudioCodec::Eac3 => fragments("delay_moov+"),
+        // Older muxers hold it to be experimental.
+        AudioCodec::Flac => [strings(&["-strict", "-2"]), fragments("")].concat(),
+        _ => fragments(""),
+    });
     out
 }
 
@@ -503,12 +513,16 @@ mod tests {
         let first = segments - 10_000;
         let until = plan.longest_run(first).min(segments);
         assert!(until < segments, "the list would be too long");
-        let run = plan.video_run(VideoRun {
-            from: plan.timeline.start(first),
-            until: plan.timeline.start(until),
-            preroll: Preroll::Near,
-            padding: Padding::Short,
-        });
+        let run = plan.video_run(
+            0,
+            VideoRun {
+                from: plan.timeline.start(first),
+                until: plan.timeline.start(until),
+                preroll: Preroll::Near,
+                padding: Padding::Short,
+                software: false,
+            },
+        );
         let longest = run.unwrap().output.iter().map(String::len).max();
         assert!(longest.unwrap() > 64 * 1024 && longest.unwrap() < 128 * 1024);
     }

@@ -6,12 +6,14 @@ use crate::base::{Bitrate, MediaTime};
 use crate::hardware::Hardware;
 use crate::hls::{Grid, SegmentTimeline};
 use crate::media::{
-    AudioChoice, AudioStream, HwAccel, MaxResolution, Mode, SourceProbe, StreamRequest, VideoStream,
+    AudioStream, MaxResolution, Mode, SourceProbe, StreamRequest, VideoChoice, VideoStream,
 };
 
-use super::audio::{AAC_FRAME_SAMPLES, AudioPlan, plan_audio};
+use super::audio::{AudioCodec, AudioPlan, check_encoder, plan_audio};
+use super::encoder::AcceleratorSettings;
 use super::error::PlanError;
-use super::video::{VideoCodec, VideoPlan, plan_video};
+use super::subtitle::{SubtitlePlan, plan_burn, plan_subtitles, track_name, unique};
+use super::video::{VideoCodec, VideoPlan, choose, plan_ladder, plan_video};
 
 /// What the gateway's owner fixed.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,11 @@ pub struct PlanSettings {
     pub tone_map: bool,
     /// Name of an x264 preset.
     pub video_preset: String,
+    /// Whether adaptive streams have more than one rendition.
+    pub enable_abr: bool,
+    /// Most renditions of an adaptive stream.
+    pub abr_max_variants: usize,
+    pub hardware: AcceleratorSettings,
 }
 
 impl Default for PlanSettings {
@@ -33,6 +40,9 @@ impl Default for PlanSettings {
             max_bitrate: Bitrate::kbit(50_000),
             tone_map: true,
             video_preset: "veryfast".into(),
+            enable_abr: true,
+            abr_max_variants: 4,
+            hardware: AcceleratorSettings::default(),
         }
     }
 }
@@ -56,8 +66,11 @@ pub struct StreamPlan {
     /// `start_time` as it was asked for, moved to the nearest picture.
     pub start_time: MediaTime,
     pub timeline: SegmentTimeline,
-    pub video: Option<VideoPlan>,
-    pub audio: Option<AudioPlan>,
+    /// Renditions of the same pictures, best first.
+    pub videos: Vec<VideoPlan>,
+    /// One for each audio stream of the source, the one that is played by itself first.
+    pub audios: Vec<AudioPlan>,
+    pub subtitles: Vec<SubtitlePlan>,
     /// Key frames of the played video in the source's time; empty when not known.
     pub keyframes: Vec<MediaTime>,
     /// Smallest time that a seek can reach; times before it mean the beginning.
@@ -66,8 +79,6 @@ pub struct StreamPlan {
     pub seeks_badly: bool,
     /// Timeline unit at which the pictures are known to end, when that is well before the end.
     pub video_end: Option<i64>,
-    /// The same for sound, in audio frames of the output.
-    pub audio_end: Option<i64>,
 }
 
 /// Longest stream that is served, as in the original.
@@ -79,61 +90,92 @@ impl StreamPlan {
         (!self.timeline.is_open_ended()).then(|| self.timeline.duration())
     }
 
-    /// Frames of the audio track, all of them.
-    pub fn audio_frames(&self) -> i64 {
-        let rate = self.audio.as_ref().map_or(48_000, |a| a.sample_rate);
-        let grid = Grid::audio_frames(rate, AAC_FRAME_SAMPLES);
-        self.timeline
-            .grid()
-            .ceil_in(self.timeline.start(self.timeline.len()), grid)
+    /// The best video rendition.
+    pub fn main_video(&self) -> Option<&VideoPlan> {
+        self.videos.first()
+    }
+
+    /// The audio rendition that is played unless the listener chooses another.
+    pub fn main_audio(&self) -> Option<&AudioPlan> {
+        self.audios.first()
+    }
+
+    /// Names of the audio renditions, each there once.
+    pub fn audio_names(&self) -> Vec<String> {
+        let name = |a: &AudioPlan| track_name(a.title.as_deref(), a.language.as_deref(), "Audio");
+        unique(self.audios.iter().map(name))
+    }
+
+    /// Frames of an audio rendition, all of them.
+    pub fn audio_frames(&self, audio: &AudioPlan) -> i64 {
+        let end = self.timeline.start(self.timeline.len());
+        self.timeline.grid().ceil_in(end, audio.grid())
     }
 
     /// Whether runs of the video encoder have key frames at all cuts, wherever they begin; otherwise
     /// only those that begin at a cut.
     pub fn video_obeys_cuts(&self) -> bool {
-        let encoded = self.video.as_ref().filter(|v| v.encode.is_some());
+        let encoded = self.main_video().filter(|v| v.encode.is_some());
         encoded.is_none_or(|v| v.codec.obeys_cuts())
     }
 
-    /// RFC 6381 names are known only from the encoder's headers; this bound of the rate is known
-    /// before: all tracks and the container's overhead.
-    pub fn peak_bandwidth(&self) -> u64 {
-        let video = self
-            .video
-            .as_ref()
-            .map_or(0, |v| v.max_bitrate.bits_per_second());
-        let audio = self
-            .audio
-            .as_ref()
-            .map_or(0, |a| a.bitrate.bits_per_second());
-        (video + audio) * 108 / 100
+    fn audio_bits(&self) -> u64 {
+        let rate = |a: &AudioPlan| a.bitrate.bits_per_second();
+        self.audios.iter().map(rate).max().unwrap_or(0)
+    }
+
+    /// Upper bound of the rate of a video rendition with sound and the container's overhead, over
+    /// half a target duration and more (RFC 8216 section 4.3.4.2): what the encoder's buffer holds
+    /// may come at once.
+    pub fn peak_bandwidth(&self, video: Option<&VideoPlan>, segment_seconds: f64) -> u64 {
+        let burst = |v: &VideoPlan| match v.encode {
+            Some(_) => (v.buffer_bits() as f64 * 0.9 / (segment_seconds / 2.0).max(1.0)) as u64,
+            None => 0,
+        };
+        let pictures = video.map_or(0, |v| v.max_bitrate.bits_per_second() + burst(v));
+        (pictures + self.audio_bits()) * 108 / 100
+    }
+
+    /// The same over the whole stream.
+    pub fn average_bandwidth(&self, video: Option<&VideoPlan>) -> u64 {
+        let pictures = video.map_or(0, |v| {
+            let encode = v.encode.as_ref();
+            let target = encode
+                .and_then(|e| e.target_bitrate)
+                .map(|b| b.bits_per_second());
+            target.unwrap_or(v.max_bitrate.bits_per_second() * 2 / 3)
+        });
+        (pictures + self.audio_bits()) * 104 / 100
     }
 }
 
 /// Refuses what cannot be done whatever the source is, so that a client hears it at once.
-pub fn check_request(request: &StreamRequest, hardware: &Hardware) -> Result<(), PlanError> {
-    if request.mode != Mode::Stream {
-        return Err(PlanError::ModeNotAvailable {
-            mode: request.mode.name(),
-        });
-    }
+pub fn check_request(
+    request: &StreamRequest,
+    hardware: &Hardware,
+    settings: &PlanSettings,
+) -> Result<(), PlanError> {
     let output = &request.output;
-    if !matches!(output.hw_accel, HwAccel::Auto | HwAccel::Software) {
-        return Err(PlanError::NoSuchHardware {
-            name: output.hw_accel.name(),
-        });
+    match request.mode {
+        Mode::Stream => {}
+        Mode::Abr if output.video == VideoChoice::Copy => return Err(PlanError::LadderOfCopies),
+        Mode::Abr => {}
+        Mode::Batch => {
+            return Err(PlanError::NoStream {
+                mode: request.mode.name(),
+            });
+        }
     }
-    if let Some((encoder, wanted)) =
-        VideoCodec::asked(output.video).map(VideoCodec::software_encoder)
-        && !hardware.has_encoder(encoder)
-    {
-        return Err(PlanError::NoEncoder { encoder, wanted });
+    if let Some(codec) = VideoCodec::asked(output.video) {
+        let (encoder, wanted) = codec.software_encoder();
+        let chosen = choose(codec, output.hw_accel, hardware, settings)?;
+        if chosen.is_none() && !hardware.has_encoder(encoder) {
+            return Err(PlanError::NoEncoder { encoder, wanted });
+        }
     }
-    match output.audio {
-        AudioChoice::Aac | AudioChoice::Auto | AudioChoice::Copy => Ok(()),
-        other => Err(PlanError::AudioCodecNotStreamed {
-            codec: other.name(),
-        }),
+    match AudioCodec::asked(output.audio) {
+        Some(codec) => check_encoder(codec, hardware),
+        None => Ok(()),
     }
 }
 
@@ -148,39 +190,40 @@ pub fn plan_stream(
     hardware: &Hardware,
     settings: &PlanSettings,
 ) -> Result<StreamPlan, PlanError> {
-    check_request(request, hardware)?;
+    check_request(request, hardware, settings)?;
     let video = probe.main_video();
     let audio = probe.main_audio();
     if video.is_none() && audio.is_none() {
         return Err(PlanError::NothingToPlay);
     }
     let keyframes = keyframes.unwrap_or_default();
-    let copyable = copyable(probe, video, keyframes);
-    let video_plan = match video {
-        Some(v) => Some(plan_video(v, copyable, request, hardware, settings)?),
-        None => None,
+    let burn = plan_burn(probe, video, request.output.burn_subtitle)?;
+    let videos = match video {
+        None => Vec::new(),
+        Some(v) if request.mode == Mode::Abr && settings.enable_abr => {
+            plan_ladder(v, burn, request, hardware, settings)?
+        }
+        Some(v) => {
+            let copyable = copyable(probe, video, keyframes);
+            vec![plan_video(v, copyable, burn, request, hardware, settings)?]
+        }
     };
-    let audio_plan = match audio {
-        Some(a) => Some(plan_audio(a, request, hardware)?),
-        None => None,
-    };
-    let zero = timeline_zero(probe, video, audio, video_plan.as_ref(), keyframes);
+    let mut audios = plan_audios(probe, request, hardware)?;
+    let subtitles = plan_subtitles(probe, &request.subtitles);
+    let (video_plan, audio_plan) = (videos.first(), audios.first());
+    let zero = timeline_zero(probe, video, audio, video_plan, keyframes);
     let end = stream_end(probe, video, audio).map(|e| e - zero);
     let layout = Layout {
         zero,
         end,
         start: request.start_time,
         settings,
-        uniform: video_plan
-            .as_ref()
-            .is_some_and(|v| v.encode.is_some() && !v.codec.obeys_cuts()),
+        uniform: video_plan.is_some_and(|v| v.encode.is_some() && !v.codec.obeys_cuts()),
     };
-    let (timeline, start_time) = match (&video_plan, &audio_plan) {
+    let (timeline, start_time) = match (video_plan, audio_plan) {
         (Some(v), _) if v.encode.is_none() => layout.copied(keyframes)?,
         (Some(v), _) => layout.on_grid(Grid::frames(v.rate), keyframes)?,
-        (None, Some(a)) => {
-            layout.on_grid(Grid::audio_frames(a.sample_rate, AAC_FRAME_SAMPLES), &[])?
-        }
+        (None, Some(a)) => layout.on_grid(a.grid(), &[])?,
         (None, None) => return Err(PlanError::NothingToPlay),
     };
     let origin = zero + start_time;
@@ -191,27 +234,74 @@ pub fn plan_stream(
             .map(|e| (e - origin).max(MediaTime::ZERO))
     };
     let video_end = early(video.and_then(VideoStream::end_time));
-    let audio_end = early(audio.and_then(AudioStream::end_time));
-    let audio_unit = |end: MediaTime| {
-        let rate = audio_plan.as_ref().map(|a| a.sample_rate)?;
-        Some(Grid::audio_frames(rate, AAC_FRAME_SAMPLES).unit_near(end))
-    };
+    for plan in &mut audios {
+        let stream = probe.audio.iter().find(|a| a.index == plan.stream);
+        let end = early(stream.and_then(AudioStream::end_time));
+        plan.source_end = end.map(|e| plan.grid().unit_near(e));
+    }
+    let (mut videos, mut subtitles) = (videos, subtitles);
+    if timeline.is_open_ended() {
+        // It is read once: by one encoder of each kind.
+        videos.truncate(1);
+        audios.truncate(1);
+        subtitles.clear();
+    }
     Ok(StreamPlan {
-        packaging: match &video_plan {
-            Some(v) if v.codec != VideoCodec::H264 => Packaging::Cmaf,
-            _ => Packaging::TransportStream,
-        },
+        packaging: packaging(request.mode, &videos, &audios, &subtitles),
         origin,
         start_time,
         video_end: video_end.map(|e| timeline.grid().unit_near(e)),
-        audio_end: audio_end.and_then(audio_unit),
         timeline,
-        video: video_plan,
-        audio: audio_plan,
+        videos,
+        audios,
+        subtitles,
         keyframes: keyframes.to_vec(),
         source_start: probe.start_time,
         seeks_badly: !has_good_index(&probe.format),
     })
+}
+
+/// The audio streams of the source, the main one first. One that cannot be had as it is asked for is
+/// left out, unless it is the main one.
+fn plan_audios(
+    probe: &SourceProbe,
+    request: &StreamRequest,
+    hardware: &Hardware,
+) -> Result<Vec<AudioPlan>, PlanError> {
+    let Some(main) = probe.main_audio() else {
+        return Ok(Vec::new());
+    };
+    let first = plan_audio(main, request, hardware)?;
+    let others = probe.audio.iter().filter(|a| a.index != main.index);
+    let others = others.filter_map(|a| plan_audio(a, request, hardware).ok());
+    // One group of renditions has one codec, so that a player can change between them.
+    let same: Vec<AudioPlan> = others.filter(|a| a.codec == first.codec).collect();
+    Ok(std::iter::once(first)
+        .chain(same)
+        .take(MAX_AUDIOS)
+        .collect())
+}
+
+/// Audio renditions of one stream.
+const MAX_AUDIOS: usize = 16;
+
+/// The plain form is what the simplest players take: one playlist, transport streams with one picture
+/// and one sound. Whatever has more to offer is a multivariant playlist.
+fn packaging(
+    mode: Mode,
+    videos: &[VideoPlan],
+    audios: &[AudioPlan],
+    subtitles: &[SubtitlePlan],
+) -> Packaging {
+    let plain = mode != Mode::Abr
+        && videos.iter().all(|v| v.codec == VideoCodec::H264)
+        && audios.iter().all(|a| a.codec == AudioCodec::Aac)
+        && audios.len() <= 1
+        && subtitles.is_empty();
+    match plain {
+        true => Packaging::TransportStream,
+        false => Packaging::Cmaf,
+    }
 }
 
 /// Longest distance of key frames with which a stream is copied: a segment is held in memory while
@@ -376,7 +466,7 @@ pub const COPY_TIMESCALE: u32 = 90_000;
 pub(super) mod tests {
     use super::*;
     use crate::base::{FrameRate, Resolution};
-    use crate::media::{ColorInfo, FieldOrder, VideoChoice};
+    use crate::media::{ColorInfo, FieldOrder};
 
     pub(in crate::plan) fn video() -> VideoStream {
         VideoStream {
@@ -435,6 +525,7 @@ pub(super) mod tests {
             encoders: names(&["libx264", "libx265", "libvpx-vp9", "libsvtav1", "aac"]),
             decoders: names(&["h264"]),
             filters: names(&["zscale", "tonemap"]),
+            accelerators: Vec::new(),
         }
     }
 
@@ -497,9 +588,9 @@ pub(super) mod tests {
         let mut request = StreamRequest::default();
         request.output.video = VideoChoice::Auto;
         let copied = plan(&probe(), &request).unwrap();
-        assert_eq!(copied.video.unwrap().encode, None);
+        assert_eq!(copied.videos[0].encode, None);
         request.output.resolution = MaxResolution::R720;
-        let scaled = plan(&probe(), &request).unwrap().video.unwrap();
+        let scaled = plan(&probe(), &request).unwrap().videos.remove(0);
         assert_eq!(
             scaled.size,
             Resolution {
@@ -530,14 +621,7 @@ pub(super) mod tests {
             plan_stream(&source, Some(keys), request, &machine(), &settings)
         };
         let only = [MediaTime::ZERO];
-        assert!(
-            plan(&only, &request)
-                .unwrap()
-                .video
-                .unwrap()
-                .encode
-                .is_some()
-        );
+        assert!(plan(&only, &request).unwrap().videos[0].encode.is_some());
         request.output.video = VideoChoice::Copy;
         assert!(matches!(
             plan(&only, &request),

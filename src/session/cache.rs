@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::rendition::TrackId;
 use super::track::Track;
 
 /// The cache folder cannot be used.
@@ -22,7 +23,7 @@ pub struct CacheError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SegmentKey {
     pub(super) stream: Uuid,
-    pub(super) track: &'static str,
+    pub(super) track: TrackId,
     pub(super) segment: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Encoders that may run at one time, over all streams.
+//! Encoders that may run at one time: over all streams, and of one kind in one stream.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -50,6 +50,11 @@ impl Encoders {
         while self.waiting.load(Ordering::Acquire) == 0 {
             self.asked.notified().await;
         }
+    }
+
+    /// How many may run at one time.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     pub(super) fn in_use(&self) -> usize {

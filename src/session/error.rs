@@ -25,6 +25,8 @@ pub enum SessionError {
     Spawn(#[from] SpawnError),
     #[error("the encoder failed: {0}")]
     Encoder(String),
+    #[error("the subtitles cannot be read: {0}")]
+    Subtitles(String),
     #[error("all encoders are busy; try again in a few seconds")]
     Busy,
     #[error("the segment was not made within {0} s")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,8 @@ use crate::package::{Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter};
 use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun};
 use crate::source::{GateGuard, ffmpeg_input_options};
 
-use super::track::{Track, TrackKind};
+use super::rendition::{TrackId, TrackKind};
+use super::track::Track;
 
 /// What a head is started for.
 pub(super) struct Order {
@@ -55,7 +57,7 @@ pub(super) async fn run(track: Arc<Track>, order: Order) {
     };
     if let Some(reason) = &failure {
         tracing::warn!(
-            stream.id = %track.core.id, track = track.kind.name(), segment = at, %reason,
+            stream.id = %track.core.id, track = %track.id, segment = at, %reason,
             "an encoder run failed"
         );
     }
@@ -68,7 +70,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
     let _own = order
         .cancel
         .run_until_cancelled(track.permits.acquire())
-        .await?;
+        .await??;
     let encoders = &track.core.context.encoders;
     let _shared = order
         .cancel
@@ -88,7 +90,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                     return Some((Ending::Failed, reason));
                 };
                 tracing::debug!(
-                    track = track.kind.name(),
+                    track = %track.id,
                     segment = *at,
                     ?deeper,
                     "seek was too late"
@@ -104,11 +106,17 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                     return Some((Ending::Failed, "the source ended too early".into()));
                 }
                 tracing::debug!(
-                    track = track.kind.name(),
+                    track = %track.id,
                     unit,
                     "the source ends before its length"
                 );
                 track.learn(|l| l.source_end = Some(unit));
+            }
+            Outcome::Failed(reason) if run.fell_back() => {
+                tracing::warn!(
+                    stream.id = %track.core.id, track = %track.id, segment = *at, %reason,
+                    "a hardware encoder failed; software goes on"
+                );
             }
             Outcome::Failed(reason) => {
                 if track.core.locator.is_remote() {
@@ -135,6 +143,10 @@ struct Run<'a> {
     splitter: Splitter,
     preroll: Preroll,
     padding: Padding,
+    /// Without the hardware that the plan names.
+    software: bool,
+    /// What its key frames need before them.
+    in_band: Bytes,
     /// Bytes that came from the encoder.
     received: u64,
     /// Samples that were passed on.
@@ -154,7 +166,7 @@ impl<'a> Run<'a> {
         let learned = track.learned();
         let now = Instant::now();
         // A run from the middle of a segment meets later cuts only if its encoder obeys them.
-        let obeys = track.kind == TrackKind::Audio || track.core.plan.video_obeys_cuts();
+        let obeys = track.id.kind == TrackKind::Audio || track.core.plan.video_obeys_cuts();
         let furthest = if done == 0 || obeys {
             order.until
         } else {
@@ -167,6 +179,8 @@ impl<'a> Run<'a> {
             until: furthest.min(track.core.plan.longest_run(segment)),
             reader: Fmp4Reader::new(),
             preroll: learned.preroll,
+            software: learned.software,
+            in_band: Bytes::new(),
             padding: learned.source_end.map_or(Padding::Short, Padding::After),
             received: 0,
             delivered: 0,
@@ -176,6 +190,25 @@ impl<'a> Run<'a> {
             segment_began: now,
             last_report: None,
         }
+    }
+
+    /// After a failure: whether it was that of hardware which software can stand in for, from now on.
+    fn fell_back(&self) -> bool {
+        let TrackId { kind, nth } = self.track.id;
+        let core = &self.track.core;
+        let video = core
+            .plan
+            .videos
+            .get(nth)
+            .filter(|_| kind == TrackKind::Video);
+        let used = video.and_then(|v| v.encoder(self.software)?.accelerator);
+        let (Some(accelerator), Some(video)) = (used, video) else {
+            return false;
+        };
+        core.context.opener.accelerators.failed(accelerator);
+        let instead = video.software.is_some();
+        self.track.learn(|l| l.software |= instead);
+        instead
     }
 
     /// The units of this run: from the first missing one to the end of the order.
@@ -193,19 +226,27 @@ impl<'a> Run<'a> {
         let (from, until) = self.units();
         let plan = &self.track.core.plan;
         let (preroll, padding) = (self.preroll, self.padding);
-        match self.track.kind {
-            TrackKind::Video => plan.video_run(VideoRun {
-                from,
-                until,
-                preroll,
-                padding,
-            }),
-            TrackKind::Audio => plan.audio_run(AudioRun {
-                from,
-                until,
-                preroll,
-                padding,
-            }),
+        let TrackId { kind, nth } = self.track.id;
+        match kind {
+            TrackKind::Video => {
+                let run = VideoRun {
+                    from,
+                    until,
+                    preroll,
+                    padding,
+                    software: self.software,
+                };
+                plan.video_run(nth, run)
+            }
+            TrackKind::Audio => {
+                let run = AudioRun {
+                    from,
+                    until,
+                    preroll,
+                    padding,
+                };
+                plan.audio_run(nth, run)
+            }
         }
     }
 
@@ -226,7 +267,7 @@ impl<'a> Run<'a> {
             Err(error) => return Outcome::Failed(error.to_string()),
         };
         tracing::debug!(
-            stream.id = %core.id, track = self.track.kind.name(), ffmpeg.pid = process.pid(),
+            stream.id = %core.id, track = %self.track.id, ffmpeg.pid = process.pid(),
             segment = self.splitter.position().0, until = self.until, preroll = ?self.preroll,
             "encoder started"
         );
@@ -303,10 +344,9 @@ impl<'a> Run<'a> {
             // Nothing at all: the place lies beyond the end, or the seek went past the last frame.
             return Outcome::TooLate;
         }
-        let pad = match (self.padding, self.track.kind) {
-            (Padding::After(_), _) => 0,
-            (Padding::Short, TrackKind::Video) => self.track.core.units_in(PAD_SECONDS),
-            (Padding::Short, TrackKind::Audio) => self.track.core.audio_units_in(PAD_SECONDS),
+        let pad = match self.padding {
+            Padding::After(_) => 0,
+            Padding::Short => self.track.core.units_in(self.track.id, PAD_SECONDS),
         };
         Outcome::SourceEnded {
             unit: (unit - pad).max(1),
@@ -391,14 +431,16 @@ impl<'a> Run<'a> {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let far_ahead = self.track.should_pause(self.order.head);
-            if !far_ahead && !self.track.yields_to_pictures(self.order.head) {
+            let yields = self.track.yields_to_pictures(self.order.head);
+            if !far_ahead && !yields {
                 return !self.order.cancel.is_cancelled();
             }
+            let replaceable = far_ahead || self.track.id.kind == TrackKind::Video;
             tokio::select! {
                 () = changed => {}
-                () = core.context.encoders.wanted(), if far_ahead => {
+                () = self.wanted(), if replaceable => {
                     tracing::debug!(
-                        stream.id = %core.id, track = self.track.kind.name(),
+                        stream.id = %core.id, track = %self.track.id,
                         "a paused encoder makes room"
                     );
                     return false;
@@ -408,17 +450,34 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Waits until another head waits for a permit that this one holds. Among the heads of one track
+    /// the scheduler has already said which of them ends.
+    async fn wanted(&self) {
+        let plan = &self.track.core.plan;
+        let several = match self.track.id.kind {
+            TrackKind::Video => plan.videos.len() > 1,
+            TrackKind::Audio => plan.audios.len() > 1,
+        };
+        tokio::select! {
+            () = self.track.core.context.encoders.wanted() => {}
+            () = self.track.permits.wanted(), if several => {}
+        }
+    }
+
     fn event(&mut self, event: Fmp4Event) -> Result<(), Outcome> {
         let sample = match event {
             Fmp4Event::Config(config) => {
                 return match self.track.accept_config(config) {
-                    true => Ok(()),
-                    false => Err(Outcome::Failed(
+                    Some(sets) => {
+                        self.in_band = sets;
+                        Ok(())
+                    }
+                    None => Err(Outcome::Failed(
                         "its headers differ from earlier runs'".into(),
                     )),
                 };
             }
-            Fmp4Event::Sample(sample) => sample,
+            Fmp4Event::Sample(sample) => sample.with_in_band(&self.in_band),
         };
         match self.splitter.push(sample) {
             Ok(events) => events.into_iter().try_for_each(|e| self.take(e)),
@@ -441,7 +500,7 @@ impl<'a> Run<'a> {
                 self.track.append(self.order.head, segment, sample)
             }
             SplitEvent::Complete { segment } => {
-                if self.track.kind == TrackKind::Audio {
+                if self.track.id.kind == TrackKind::Audio {
                     self.measure(segment);
                 }
                 let goes_on = self.track.finished(self.order.head, segment);
@@ -461,12 +520,14 @@ impl<'a> Run<'a> {
 
     /// Takes the speed of a video encoder from its own statistics, twice a second.
     fn note_speed(&mut self, process: &mut Process) {
-        if self.track.kind != TrackKind::Video || !process.progress.has_changed().unwrap_or(false) {
+        if self.track.id.kind != TrackKind::Video
+            || !process.progress.has_changed().unwrap_or(false)
+        {
             return;
         }
         let frame = process.progress.borrow_and_update().frame;
         let now = Instant::now();
-        let rate = self.track.core.plan.video.as_ref().map(|v| v.rate.as_f64());
+        let rate = self.track.core.plan.main_video().map(|v| v.rate.as_f64());
         if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
             let seconds = (now - at).as_secs_f64().max(0.05);
             let frames = frame.saturating_sub(before) as f64;

@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::base::{JobId, MediaTime};
+use crate::hardware::Accelerator;
 use crate::hls::SegmentTimeline;
 use crate::media::StreamRequest;
 
 use super::error::SessionError;
 use super::progress::{JobState, Position};
 use super::registry::StreamKey;
+use super::rendition::TrackView;
 use super::stream::Stream;
-use super::track::TrackView;
 
 /// How far a job is.
 #[derive(Clone)]
@@ -74,11 +75,12 @@ pub struct JobStatus {
     /// `None` as long as the stream is not open.
     pub segments: Option<SegmentCounts>,
     pub warnings: Vec<String>,
-    pub software: bool,
     /// Media there is, wherever it lies in the stream, seconds.
     pub made_seconds: f64,
     /// Pictures a second.
     pub frame_rate: Option<f64>,
+    /// What encodes: the name of the hardware, or `software`; `None` as long as the stream is not open.
+    pub encoded_by: Option<&'static str>,
     pub start_time: MediaTime,
 }
 
@@ -196,9 +198,9 @@ impl Job {
             activity: "probing",
             segments: None,
             warnings: Vec::new(),
-            software: false,
             made_seconds: 0.0,
             frame_rate: None,
+            encoded_by: None,
             start_time: self.request.start_time,
         };
         match self.phase() {
@@ -261,13 +263,25 @@ impl Stream {
         self.views().iter().all(|v| v.made >= timeline.len())
     }
 
+    /// The name of the hardware that encodes, or `software`.
+    fn encoded_by(&self) -> &'static str {
+        let fell_back = self.videos.first().is_some_and(|t| t.learned().software);
+        let encode = self
+            .core
+            .plan
+            .main_video()
+            .and_then(|v| v.encoder(fell_back));
+        let hardware = encode.and_then(|e| e.accelerator);
+        hardware.map_or("software", Accelerator::name)
+    }
+
     fn fill(&self, status: &mut JobStatus) {
         let views = self.views();
         // Video decides; sound is made so much faster that it only confuses.
         let Some(main) = views.first() else { return };
-        status.software = true;
+        status.encoded_by = Some(self.encoded_by());
         status.start_time = self.core.plan.start_time;
-        status.frame_rate = self.core.plan.video.as_ref().map(|v| v.rate.as_f64());
+        status.frame_rate = self.core.plan.main_video().map(|v| v.rate.as_f64());
         // Before the timeline is read: a source that ends in between only shows later that it has.
         let complete = self.all_ready();
         let timeline = self.core.known_timeline();
@@ -292,6 +306,7 @@ impl Stream {
             status.progress = 100.0;
             status.eta_seconds = None;
         }
+        status.warnings.extend(self.left_out.iter().cloned());
         for view in &views {
             status.warnings.extend(
                 view.last_failure

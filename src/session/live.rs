@@ -146,7 +146,8 @@ async fn read_on(
         for event in reader.push(&buffer[..n]).map_err(|e| e.to_string())? {
             match event {
                 Fmp4Event::Config(config) => {
-                    track.accept_config(config);
+                    // There is only one run.
+                    let _ = track.accept_config(config);
                 }
                 Fmp4Event::Sample(sample) => {
                     let events = splitter.push(sample).map_err(|e| e.to_string())?;
@@ -157,7 +158,7 @@ async fn read_on(
     }
     if let Some((segment, samples, events)) = splitter.close() {
         if let Some(unit) = track.cuts.unit(segment, samples) {
-            track.core.note_live_end(track.kind, unit);
+            track.core.note_live_end(track.id.kind, unit);
         }
         pass_on(head, track, events);
     }

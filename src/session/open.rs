@@ -8,9 +8,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ffmpeg::{Launcher, ProbeError, Toolchain, probe_source, scan_duration};
+use futures_util::future;
+
+use crate::ffmpeg::{Accelerators, Launcher, ProbeError, Toolchain, probe_source, scan_duration};
+use crate::hardware::Hardware;
+use crate::hls::Cue;
 use crate::media::index::ContainerHint;
-use crate::media::{KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
+use crate::media::{HwAccel, KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
 use crate::source::{
     Gate, GateGuard, SourceClient, SourceError, SourcePolicy, Validators, ffmpeg_input_options,
@@ -31,6 +35,7 @@ const SNIFF_BYTES: usize = 16;
 #[derive(Clone)]
 pub struct Opener {
     pub tools: Arc<Toolchain>,
+    pub accelerators: Arc<Accelerators>,
     pub launcher: Launcher,
     pub policy: Arc<SourcePolicy>,
     pub plan: PlanSettings,
@@ -54,6 +59,16 @@ pub struct Facts {
 pub struct Inspection {
     pub facts: Arc<Facts>,
     pub plan: Result<StreamPlan, PlanError>,
+}
+
+/// A stream that is about to be made.
+pub(super) struct Opened {
+    pub(super) plan: StreamPlan,
+    /// The subtitles that the plan's external renditions name.
+    pub(super) external: Vec<Arc<Vec<Cue>>>,
+    pub(super) size_bytes: Option<u64>,
+    /// What of the request could not be had, in words.
+    pub(super) left_out: Vec<String>,
 }
 
 /// Facts of this process's sources, by identity and validators; the oldest are forgotten first.
@@ -114,19 +129,63 @@ impl Opener {
         request: &StreamRequest,
     ) -> Result<Inspection, SessionError> {
         let facts = self.facts(locator).await?;
-        let plan = self.plan(&facts, request);
+        let plan = self.plan(&facts, request).await;
         Ok(Inspection { facts, plan })
     }
 
-    /// Plans a stream of a source that is known.
-    pub(super) fn plan(
+    /// Plans a stream of a source that is known, with the subtitles of the request that can be had.
+    pub(super) async fn open(
         &self,
         facts: &Facts,
         request: &StreamRequest,
-    ) -> Result<StreamPlan, PlanError> {
+    ) -> Result<Opened, SessionError> {
+        let reading = request.subtitles.iter().map(|s| self.external_subtitles(s));
+        let read = future::join_all(reading).await;
+        let mut request = request.clone();
+        let mut asked = std::mem::take(&mut request.subtitles).into_iter();
+        let (mut external, mut left_out) = (Vec::new(), Vec::new());
+        for result in read {
+            let Some(subtitle) = asked.next() else { break };
+            match result {
+                Ok(cues) => {
+                    external.push(cues);
+                    request.subtitles.push(subtitle);
+                }
+                Err(error) => {
+                    let name = subtitle.label.unwrap_or(subtitle.language);
+                    tracing::info!(%error, subtitles = %name, "a subtitle file is left out");
+                    left_out.push(format!("subtitles '{name}' are left out: {error}"));
+                }
+            }
+        }
+        Ok(Opened {
+            plan: self.plan(facts, &request).await?,
+            external,
+            size_bytes: facts.probe.size_bytes,
+            left_out,
+        })
+    }
+
+    /// What this machine can do for a request that asks for `wanted`: with the hardware that works
+    /// now, if any may be used. The first one to ask waits for the tests.
+    pub(super) async fn hardware(&self, wanted: HwAccel) -> Hardware {
+        let mut hardware = self.tools.hardware.clone();
+        let software = match wanted {
+            HwAccel::Software => true,
+            HwAccel::Auto => !self.plan.hardware.prefer,
+            _ => false,
+        };
+        if !software {
+            hardware.accelerators = self.accelerators.usable().await;
+        }
+        hardware
+    }
+
+    /// Plans a stream of a source that is known.
+    async fn plan(&self, facts: &Facts, request: &StreamRequest) -> Result<StreamPlan, PlanError> {
         let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
-        let hardware = &self.tools.hardware;
-        plan_stream(&facts.probe, keyframes, request, hardware, &self.plan)
+        let hardware = self.hardware(request.output.hw_accel).await;
+        plan_stream(&facts.probe, keyframes, request, &hardware, &self.plan)
     }
 
     /// What is known of a source: from the cache when its validators say that it is the same.

@@ -201,7 +201,9 @@ impl Registry {
         request: StreamRequest,
         origin: JobOrigin,
     ) -> Result<Arc<Job>, SessionError> {
-        check_request(&request, &self.context.opener.tools.hardware)?;
+        let opener = &self.context.opener;
+        let hardware = opener.hardware(request.output.hw_accel).await;
+        check_request(&request, &hardware, &opener.plan)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
         let share = share_key(&locator, &request);
@@ -279,8 +281,8 @@ impl Registry {
             stream.touch();
             return Ok(stream);
         }
-        let plan = opener.plan(&facts, request)?;
-        let stream = Arc::new(Stream::new(plan, locator.clone(), self.context.clone()));
+        let opened = opener.open(&facts, request).await?;
+        let stream = Arc::new(Stream::new(opened, locator.clone(), self.context.clone()));
         let mut state = self.lock();
         // Another job may have opened the same meanwhile.
         if let Some(other) = known(&state) {
@@ -425,6 +427,7 @@ impl Registry {
             if stream.is_waited_for() {
                 stream.touch();
             }
+            stream.stop_left_renditions();
             if stream.idle_for() > self.context.settings.idle_timeout && stream.stop_idle_heads() {
                 tracing::info!(stream.id = %stream.core.id, "idle stream: encoders ended");
             }

@@ -1,70 +1,28 @@
-//! The files of a stream: playlists, initialisation sections, segments.
+//! The content of a stream's files: playlists, initialisation sections, segments.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_stream::try_stream;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream as ByteStream, StreamExt, future};
 
-use crate::hls::{
-    Grid, MasterEntry, MediaPlaylist, PlaylistKind, SegmentTimeline, master_playlist,
-};
+use crate::hls::{MasterEntry, MediaPlaylist, PlaylistKind, SegmentTimeline, master_playlist};
 use crate::package::{CmafSegment, Sample, TS_ORIGIN, TsLayout, TsSegment, init_segment};
-use crate::plan::{AAC_FRAME_SAMPLES, Packaging};
+use crate::plan::{Packaging, VideoPlan};
 
 use super::error::SessionError;
+use super::file::StreamFile;
+use super::rendition::{TrackId, TrackKind};
 use super::stream::Stream;
-use super::track::{OpenSegment, Track, TrackKind};
-
-/// A file of a stream, by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamFile {
-    Master,
-    VideoPlaylist,
-    AudioPlaylist,
-    VideoInit,
-    AudioInit,
-    TransportSegment(u32),
-    VideoSegment(u32),
-    AudioSegment(u32),
-}
-
-impl StreamFile {
-    /// The file that `name` (the path below `/stream/{job}/`) means.
-    pub fn parse(name: &str) -> Option<StreamFile> {
-        let number = |prefix: &str, extension: &str| -> Option<u32> {
-            let digits = name.strip_prefix(prefix)?.strip_suffix(extension)?;
-            let plain = digits.len() >= 5 && digits.bytes().all(|b| b.is_ascii_digit());
-            plain.then(|| digits.parse().ok())?
-        };
-        match name {
-            "master.m3u8" => Some(StreamFile::Master),
-            "video.m3u8" => Some(StreamFile::VideoPlaylist),
-            "audio.m3u8" => Some(StreamFile::AudioPlaylist),
-            "video_init.mp4" => Some(StreamFile::VideoInit),
-            "audio_init.mp4" => Some(StreamFile::AudioInit),
-            _ => number("segment_", ".ts")
-                .map(StreamFile::TransportSegment)
-                .or_else(|| number("video_", ".m4s").map(StreamFile::VideoSegment))
-                .or_else(|| number("audio_", ".m4s").map(StreamFile::AudioSegment)),
-        }
-    }
-
-    pub fn content_type(self) -> &'static str {
-        match self {
-            StreamFile::Master | StreamFile::VideoPlaylist | StreamFile::AudioPlaylist => {
-                "application/vnd.apple.mpegurl"
-            }
-            StreamFile::TransportSegment(_) => "video/mp2t",
-            StreamFile::VideoInit | StreamFile::VideoSegment(_) => "video/mp4",
-            StreamFile::AudioInit | StreamFile::AudioSegment(_) => "audio/mp4",
-        }
-    }
-}
+use super::track::{OpenSegment, Track};
 
 /// The time of the timeline's zero in CMAF segments, as in transport streams: with reordered
 /// pictures the first decoding times lie before zero, and cannot be negative in the file.
 const CMAF_ORIGIN_SECONDS: i64 = TS_ORIGIN / 90_000;
+
+const AUDIO_GROUP: &str = "audio";
+const SUBTITLE_GROUP: &str = "subtitles";
 
 /// Bytes as they are made.
 pub type LiveBytes = Pin<Box<dyn ByteStream<Item = Result<Bytes, SessionError>> + Send>>;
@@ -83,69 +41,75 @@ impl Stream {
     /// Gives `file`, making it if need be. Dropping the future or the body withdraws the request.
     pub async fn serve(&self, file: StreamFile) -> Result<Served, SessionError> {
         self.touch();
-        let transport = self.plan().packaging == Packaging::TransportStream;
         match file {
-            StreamFile::Master if transport => {
+            StreamFile::Master if self.is_plain() => {
                 Ok(Served::Playlist(self.transport_playlist().await?))
             }
             StreamFile::Master => Ok(Served::Playlist(self.master().await?)),
-            StreamFile::TransportSegment(i) if transport => self.transport_segment(i).await,
-            _ if transport => Err(SessionError::NoSuchFile),
-            StreamFile::VideoPlaylist => {
-                self.track(TrackKind::Video)?;
-                self.some_segment(TrackKind::Video).await?;
-                let timeline = &self.core.known_timeline();
-                let text = self.playlist(timeline, Some("video_init.mp4"), "video_", ".m4s");
+            _ if !self.has(file) => Err(SessionError::NoSuchFile),
+            StreamFile::TransportSegment(i) => self.transport_segment(i).await,
+            StreamFile::Playlist(id) => {
+                let text = self.track_playlist(self.track(id)?).await?;
                 Ok(Served::Playlist(text))
             }
-            StreamFile::AudioPlaylist => {
-                self.track(TrackKind::Audio)?;
-                self.some_segment(TrackKind::Audio).await?;
-                let timeline = self.audio_timeline();
-                let text = self.playlist(&timeline, Some("audio_init.mp4"), "audio_", ".m4s");
-                Ok(Served::Playlist(text))
+            StreamFile::Init(id) => {
+                let config = self.track(id)?.config().await?;
+                Ok(Served::Whole(init_segment(&config)))
             }
-            StreamFile::VideoInit => self.init(TrackKind::Video).await,
-            StreamFile::AudioInit => self.init(TrackKind::Audio).await,
-            StreamFile::VideoSegment(i) => self.cmaf_segment(TrackKind::Video, i).await,
-            StreamFile::AudioSegment(i) => self.cmaf_segment(TrackKind::Audio, i).await,
-            StreamFile::TransportSegment(_) => Err(SessionError::NoSuchFile),
+            StreamFile::Segment(id, i) => self.cmaf_segment(self.track(id)?, i).await,
+            StreamFile::SubtitlePlaylist(nth) => {
+                let prefix = format!("subtitles{nth}_");
+                let timeline = self.core.known_timeline();
+                Ok(Served::Playlist(
+                    self.playlist(&timeline, None, &prefix, ".vtt"),
+                ))
+            }
+            StreamFile::SubtitleSegment(nth, i) => {
+                let track = self.subtitles.get(nth).ok_or(SessionError::NoSuchFile)?;
+                let text = track.segment(&self.core, i).await?;
+                Ok(Served::Whole(text.into()))
+            }
         }
+    }
+
+    /// Whether the stream is one playlist of transport streams.
+    fn is_plain(&self) -> bool {
+        self.plan().packaging == Packaging::TransportStream
+    }
+
+    fn track(&self, id: TrackId) -> Result<&Arc<Track>, SessionError> {
+        let tracks = match id.kind {
+            TrackKind::Video => &self.videos,
+            TrackKind::Audio => &self.audios,
+        };
+        tracks.get(id.nth).ok_or(SessionError::NoSuchFile)
     }
 
     /// Whether `file` is one of this stream's, without making it.
     pub fn has(&self, file: StreamFile) -> bool {
-        let transport = self.plan().packaging == Packaging::TransportStream;
+        let plain = self.is_plain();
         let within = |i| self.plan().timeline.contains(i);
         match file {
             StreamFile::Master => true,
-            StreamFile::TransportSegment(i) => transport && within(i),
-            StreamFile::VideoSegment(i) => !transport && self.video.is_some() && within(i),
-            StreamFile::AudioSegment(i) => !transport && self.audio.is_some() && within(i),
-            StreamFile::VideoPlaylist | StreamFile::VideoInit => !transport && self.video.is_some(),
-            StreamFile::AudioPlaylist | StreamFile::AudioInit => !transport && self.audio.is_some(),
+            StreamFile::TransportSegment(i) => plain && within(i),
+            StreamFile::Playlist(id) | StreamFile::Init(id) => !plain && self.track(id).is_ok(),
+            StreamFile::Segment(id, i) => !plain && self.track(id).is_ok() && within(i),
+            StreamFile::SubtitlePlaylist(nth) => nth < self.subtitles.len(),
+            StreamFile::SubtitleSegment(nth, i) => nth < self.subtitles.len() && within(i),
         }
     }
 
     /// Whether `file` can be given without encoding anything.
     pub fn is_made(&self, file: StreamFile) -> bool {
-        let ready =
-            |track: &Option<std::sync::Arc<Track>>, i| track.as_ref().is_none_or(|t| t.is_ready(i));
         match file {
-            StreamFile::Master | StreamFile::VideoPlaylist | StreamFile::AudioPlaylist => true,
-            StreamFile::VideoInit | StreamFile::AudioInit => true,
-            StreamFile::TransportSegment(i) => ready(&self.video, i) && ready(&self.audio, i),
-            StreamFile::VideoSegment(i) => ready(&self.video, i),
-            StreamFile::AudioSegment(i) => ready(&self.audio, i),
+            StreamFile::Master
+            | StreamFile::Playlist(_)
+            | StreamFile::Init(_)
+            | StreamFile::SubtitlePlaylist(_) => true,
+            StreamFile::TransportSegment(i) => self.tracks().all(|t| t.is_ready(i)),
+            StreamFile::Segment(id, i) => self.track(id).is_ok_and(|t| t.is_ready(i)),
+            StreamFile::SubtitleSegment(..) => false,
         }
-    }
-
-    fn track(&self, kind: TrackKind) -> Result<&std::sync::Arc<Track>, SessionError> {
-        let track = match kind {
-            TrackKind::Video => &self.video,
-            TrackKind::Audio => &self.audio,
-        };
-        track.as_ref().ok_or(SessionError::NoSuchFile)
     }
 
     fn playlist(
@@ -179,32 +143,36 @@ impl Stream {
     }
 
     /// The same cuts in audio frames: `EXTINF` of an audio rendition is exact too.
-    fn audio_timeline(&self) -> SegmentTimeline {
-        let plan = &self.core.plan;
+    fn audio_timeline(&self, track: &Track) -> SegmentTimeline {
         let timeline = self.core.known_timeline();
-        match (&plan.audio, &self.audio) {
-            (Some(a), Some(track)) if a.encode.is_some() => {
-                let frame = i64::from(AAC_FRAME_SAMPLES);
-                let grid = Grid::audio_frames(a.sample_rate, AAC_FRAME_SAMPLES);
-                timeline.mapped(grid, |segment| track.cuts.boundary(segment) / frame)
+        match self.plan().audios.get(track.id.nth) {
+            Some(a) if a.encode.is_some() => {
+                let frame = i64::from(a.codec.frame_samples());
+                timeline.mapped(a.grid(), |segment| track.cuts.boundary(segment) / frame)
             }
             _ => timeline,
         }
     }
 
-    async fn transport_playlist(&self) -> Result<String, SessionError> {
-        let first = if self.video.is_some() {
-            TrackKind::Video
-        } else {
-            TrackKind::Audio
+    async fn track_playlist(&self, track: &Arc<Track>) -> Result<String, SessionError> {
+        self.some_segment(track).await?;
+        let timeline = match track.id.kind {
+            TrackKind::Video => self.core.known_timeline(),
+            TrackKind::Audio => self.audio_timeline(track),
         };
+        let init = format!("{}_init.mp4", track.id);
+        let prefix = format!("{}_", track.id);
+        Ok(self.playlist(&timeline, Some(&init), &prefix, ".m4s"))
+    }
+
+    async fn transport_playlist(&self) -> Result<String, SessionError> {
+        let first = self.tracks().next().ok_or(SessionError::NoSuchFile)?;
         self.some_segment(first).await?;
         Ok(self.playlist(&self.core.known_timeline(), None, "segment_", ".ts"))
     }
 
     /// Waits until an open-ended stream has something to list: players give up on empty playlists.
-    async fn some_segment(&self, kind: TrackKind) -> Result<(), SessionError> {
-        let track = self.track(kind)?;
+    async fn some_segment(&self, track: &Arc<Track>) -> Result<(), SessionError> {
         if self.core.plan.timeline.is_open_ended() && track.listed() == 0 {
             let mut first = track.open(0).await?;
             while first.next().await?.is_some() {}
@@ -213,46 +181,66 @@ impl Stream {
     }
 
     async fn master(&self) -> Result<String, SessionError> {
-        let plan = &self.core.plan;
+        let plan = self.plan();
         let mut entries = Vec::new();
-        let mut codecs = Vec::new();
-        if let Some(video) = &self.video {
-            codecs.push(video.config().await?.codec_string());
-        }
-        if let (Some(audio), Some(a)) = (&self.audio, &plan.audio) {
-            codecs.push(audio.config().await?.codec_string());
+        let mut sound = None;
+        let names = plan.audio_names();
+        for ((nth, audio), name) in plan.audios.iter().enumerate().zip(names) {
+            if nth == 0 {
+                // All have the same codec.
+                let track = self.track(TrackId::audio(0))?;
+                sound = Some(track.config().await?.codec_string());
+            }
             entries.push(MasterEntry::Audio {
-                group: "audio".into(),
-                name: a.language.clone().unwrap_or_else(|| "Audio".into()),
-                language: a.language.clone(),
-                default: true,
-                channels: a.channels,
-                uri: "audio.m3u8".into(),
+                group: AUDIO_GROUP.into(),
+                name,
+                language: audio.language.clone(),
+                default: nth == 0,
+                channels: audio.channels,
+                uri: format!("{}.m3u8", TrackId::audio(nth)),
             });
         }
-        entries.push(MasterEntry::Variant {
-            bandwidth: plan.peak_bandwidth(),
-            average_bandwidth: plan.peak_bandwidth() * 2 / 3,
-            codecs: codecs.join(","),
-            resolution: plan.video.as_ref().map(|v| v.size),
-            frame_rate: plan.video.as_ref().map(|v| v.rate.as_f64()),
-            audio_group: self.audio.as_ref().map(|_| "audio".into()),
-            uri: "video.m3u8".into(),
-        });
+        for (nth, subtitles) in plan.subtitles.iter().enumerate() {
+            entries.push(MasterEntry::Subtitles {
+                group: SUBTITLE_GROUP.into(),
+                name: subtitles.name.clone(),
+                language: subtitles.language.clone(),
+                default: subtitles.default,
+                forced: subtitles.forced,
+                uri: format!("subtitles{nth}.m3u8"),
+            });
+        }
+        let seconds = self.core.context.settings.segment_seconds;
+        let variant =
+            |video: Option<&VideoPlan>, codecs: Vec<String>, id: TrackId| MasterEntry::Variant {
+                bandwidth: plan.peak_bandwidth(video, seconds),
+                average_bandwidth: plan.average_bandwidth(video),
+                codecs: codecs.join(","),
+                resolution: video.map(|v| v.size),
+                frame_rate: video.map(|v| v.rate.as_f64()),
+                audio_group: (!plan.audios.is_empty()).then(|| AUDIO_GROUP.into()),
+                subtitle_group: (!plan.subtitles.is_empty()).then(|| SUBTITLE_GROUP.into()),
+                uri: format!("{id}.m3u8"),
+            };
+        for (nth, video) in plan.videos.iter().enumerate() {
+            let id = TrackId::video(nth);
+            let pictures = match video.codec_string() {
+                Some(known) => known,
+                None => self.track(id)?.config().await?.codec_string(),
+            };
+            let codecs = std::iter::once(pictures).chain(sound.clone()).collect();
+            entries.push(variant(Some(video), codecs, id));
+        }
+        if plan.videos.is_empty() {
+            let codecs = sound.into_iter().collect();
+            entries.push(variant(None, codecs, TrackId::audio(0)));
+        }
         Ok(master_playlist(&entries))
     }
 
-    async fn init(&self, kind: TrackKind) -> Result<Served, SessionError> {
-        let config = self.track(kind)?.config().await?;
-        Ok(Served::Whole(init_segment(&config)))
-    }
-
     async fn transport_segment(&self, segment: u32) -> Result<Served, SessionError> {
-        if !self.core.plan.timeline.contains(segment) {
-            return Err(SessionError::NoSuchFile);
-        }
-        let open = |track: &Option<std::sync::Arc<Track>>| {
-            let track = track.clone();
+        let open = |tracks: &[Arc<Track>]| {
+            let track = tracks.first().cloned();
             async move {
                 match track {
                     Some(track) => {
@@ -263,7 +251,7 @@ impl Stream {
                 }
             }
         };
-        let (video, audio) = future::try_join(open(&self.video), open(&self.audio)).await?;
+        let (video, audio) = future::try_join(open(&self.videos), open(&self.audios)).await?;
         let whole = [&video, &audio]
             .into_iter()
             .flatten()
@@ -277,11 +265,7 @@ impl Stream {
         deliver(Box::pin(body), whole).await
     }
 
-    async fn cmaf_segment(&self, kind: TrackKind, segment: u32) -> Result<Served, SessionError> {
-        let track = self.track(kind)?;
-        if !self.core.plan.timeline.contains(segment) {
-            return Err(SessionError::NoSuchFile);
-        }
+    async fn cmaf_segment(&self, track: &Arc<Track>, segment: u32) -> Result<Served, SessionError> {
         let mut open = track.open(segment).await?;
         let whole = open.is_whole();
         let config = track.config().await?;
@@ -386,36 +370,4 @@ pub async fn collect(mut body: LiveBytes) -> Result<Bytes, SessionError> {
         all.extend_from_slice(&bytes?);
     }
     Ok(all.freeze())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_exact() {
-        assert_eq!(
-            StreamFile::parse("segment_00007.ts"),
-            Some(StreamFile::TransportSegment(7))
-        );
-        assert_eq!(
-            StreamFile::parse("segment_100000.ts"),
-            Some(StreamFile::TransportSegment(100_000))
-        );
-        assert_eq!(
-            StreamFile::parse("video_00000.m4s"),
-            Some(StreamFile::VideoSegment(0))
-        );
-        for bad in [
-            "segment_7.ts",
-            "segment_-0001.ts",
-            "../master.m3u8",
-            "segment_00001.m4s",
-            "",
-            "segment_99999999999.ts",
-            "segment_+0001.ts",
-        ] {
-            assert_eq!(StreamFile::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! One stream: a plan, its tracks, and what all streams of a gateway share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,18 +11,20 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::base::MediaTime;
-use crate::hls::{Grid, SegmentTimeline};
+use crate::hls::SegmentTimeline;
 use crate::media::SourceLocator;
 use crate::package::TrackCuts;
-use crate::plan::{AAC_FRAME_SAMPLES, StreamPlan, video_timescale};
+use crate::plan::{AudioPlan, COPY_TIMESCALE, StreamPlan, VideoPlan, video_timescale};
 use crate::source::GateReport;
 
 use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::live::{self, LiveState};
-use super::open::Opener;
+use super::open::{Opened, Opener};
 use super::registry::SessionSettings;
-use super::track::{Track, TrackKind, TrackView};
+use super::rendition::{TrackId, TrackKind, TrackView};
+use super::subtitles::SubtitleTrack;
+use super::track::Track;
 
 /// What all streams of one gateway share.
 pub(super) struct Context {
@@ -55,8 +57,8 @@ pub(super) struct StreamCore {
     pub(super) live: LiveState,
     /// Told of every change that a head or a request of any track may wait for.
     pub(super) changed: Notify,
-    /// Whether a request waits for pictures; kept by the video track.
-    pub(super) pictures_awaited: AtomicBool,
+    /// Video tracks that requests wait for; kept by them.
+    pub(super) pictures_awaited: AtomicUsize,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -69,7 +71,7 @@ impl StreamCore {
 
     /// A track of an open-ended source has ended.
     pub(super) fn note_live_end(&self, kind: TrackKind, unit: i64) {
-        if kind == TrackKind::Video || self.plan.video.is_none() {
+        if kind == TrackKind::Video || self.plan.videos.is_empty() {
             *self.live_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
         }
     }
@@ -82,18 +84,17 @@ impl StreamCore {
         }
     }
 
-    /// Timeline units in `seconds`, rounded up.
-    pub(super) fn units_in(&self, seconds: i64) -> i64 {
-        match &self.plan.video {
-            Some(v) => (seconds as f64 * v.rate.as_f64()).ceil() as i64,
-            None => self.audio_units_in(seconds),
-        }
-    }
-
-    pub(super) fn audio_units_in(&self, seconds: i64) -> i64 {
-        let rate = self.plan.audio.as_ref().map_or(48_000, |a| a.sample_rate);
-        Grid::audio_frames(rate, AAC_FRAME_SAMPLES)
-            .unit_near(MediaTime::from_micros(seconds * 1_000_000))
+    /// Units of a track in `seconds`: pictures, rounded up, or frames of sound.
+    pub(super) fn units_in(&self, track: TrackId, seconds: i64) -> i64 {
+        let time = MediaTime::from_micros(seconds * 1_000_000);
+        let (videos, audios) = (&self.plan.videos, &self.plan.audios);
+        let units = match track.kind {
+            TrackKind::Video => videos
+                .get(track.nth)
+                .map(|v| (seconds as f64 * v.rate.as_f64()).ceil() as i64),
+            TrackKind::Audio => audios.get(track.nth).map(|a| a.grid().unit_near(time)),
+        };
+        units.unwrap_or(0)
     }
 
     /// What the gate saw of trouble with the source, in words.
@@ -111,16 +112,30 @@ impl StreamCore {
     }
 }
 
+/// Time without a request after which one of several renditions counts as left: players ask for a
+/// segment once in its length, unless they are paused, and then can wait for a new encoder.
+const LEFT_AFTER: Duration = Duration::from_secs(15);
+
 /// A stream that can be played while it is made. Shared by all jobs that ask for the same.
 pub struct Stream {
     pub(super) core: Arc<StreamCore>,
-    pub(super) video: Option<Arc<Track>>,
-    pub(super) audio: Option<Arc<Track>>,
+    /// The tracks of the plan's renditions, in its order.
+    pub(super) videos: Vec<Arc<Track>>,
+    pub(super) audios: Vec<Arc<Track>>,
+    pub(super) subtitles: Vec<SubtitleTrack>,
+    /// What of the request could not be had, in words.
+    pub(super) left_out: Vec<String>,
     last_seen_ms: AtomicU64,
 }
 
 impl Stream {
-    pub(super) fn new(plan: StreamPlan, locator: SourceLocator, context: Arc<Context>) -> Stream {
+    pub(super) fn new(opened: Opened, locator: SourceLocator, context: Arc<Context>) -> Stream {
+        let Opened {
+            plan,
+            external,
+            size_bytes,
+            left_out,
+        } = opened;
         let cancel = context.cancel.child_token();
         let core = Arc::new(StreamCore {
             id: Uuid::now_v7(),
@@ -130,52 +145,51 @@ impl Stream {
             cancel,
             live: LiveState::default(),
             changed: Notify::new(),
-            pictures_awaited: AtomicBool::new(false),
+            pictures_awaited: AtomicUsize::new(0),
             live_end: Mutex::new(None),
         });
         let plan = &core.plan;
         let timeline = Arc::new(plan.timeline.clone());
-        let both = plan.video.is_some() && plan.audio.is_some();
         let heads = core.context.settings.max_heads_per_session;
-        let (video_heads, audio_heads) = if both {
-            (heads.div_ceil(2), (heads / 2).max(1))
-        } else {
-            (heads, heads)
+        let (for_video, for_audio) = match (plan.videos.len(), plan.audios.len()) {
+            (0, _) | (_, 0) => (heads, heads),
+            (1, _) => (heads.div_ceil(2), (heads / 2).max(1)),
+            // Several renditions may be watched at one time.
+            _ => ((heads - 1).max(1), 1),
         };
-        let video = plan.video.as_ref().map(|v| {
+        let video_permits = Arc::new(Encoders::new(for_video));
+        let audio_permits = Arc::new(Encoders::new(for_audio));
+        let video = |(nth, v): (usize, &VideoPlan)| {
             let cuts = match &v.encode {
                 Some(_) => {
                     let ticks = i64::from(video_timescale(v) / v.rate.num() * v.rate.den());
                     TrackCuts::pictures(timeline.clone(), ticks)
                 }
-                None => TrackCuts::key_pictures(timeline.clone(), crate::plan::COPY_TIMESCALE),
+                None => TrackCuts::key_pictures(timeline.clone(), COPY_TIMESCALE),
             };
-            Track::new(
-                TrackKind::Video,
-                cuts,
-                core.clone(),
-                video_heads,
-                plan.video_end,
-            )
-        });
-        let audio = plan.audio.as_ref().map(|a| {
+            let (id, permits) = (TrackId::video(nth), video_permits.clone());
+            Track::new(id, cuts, core.clone(), permits, plan.video_end)
+        };
+        let audio = |(nth, a): (usize, &AudioPlan)| {
             let cuts = match &a.encode {
-                Some(_) => TrackCuts::sound(timeline.clone(), a.sample_rate, AAC_FRAME_SAMPLES),
+                Some(_) => {
+                    TrackCuts::sound(timeline.clone(), a.sample_rate, a.codec.frame_samples())
+                }
                 None => TrackCuts::copied_sound(timeline.clone(), a.sample_rate),
             };
-            Track::new(
-                TrackKind::Audio,
-                cuts,
-                core.clone(),
-                audio_heads,
-                plan.audio_end,
-            )
-        });
+            let (id, permits) = (TrackId::audio(nth), audio_permits.clone());
+            Track::new(id, cuts, core.clone(), permits, a.source_end)
+        };
+        let videos = plan.videos.iter().enumerate().map(video).collect();
+        let audios = plan.audios.iter().enumerate().map(audio).collect();
+        let subtitles = SubtitleTrack::of(&core, external, size_bytes);
         let seen = core.context.now_ms();
         Stream {
             core,
-            video,
-            audio,
+            videos,
+            audios,
+            subtitles,
+            left_out,
             last_seen_ms: AtomicU64::new(seen),
         }
     }
@@ -185,7 +199,7 @@ impl Stream {
     }
 
     pub(super) fn tracks(&self) -> impl Iterator<Item = &Arc<Track>> {
-        self.video.iter().chain(&self.audio)
+        self.videos.iter().chain(&self.audios)
     }
 
     /// Starts the heads of the first segments before they are asked for.
@@ -193,14 +207,28 @@ impl Stream {
         if self.core.plan.timeline.is_open_ended() {
             live::start(&self.core, self.tracks().cloned().collect());
         } else {
-            self.tracks().for_each(|t| t.prefetch(0));
+            let first = self.videos.first().into_iter().chain(self.audios.first());
+            first.for_each(|t| t.prefetch(0));
+        }
+    }
+
+    /// Ends the encoders of renditions that their player has left for another.
+    pub(super) fn stop_left_renditions(&self) {
+        for group in [&self.videos, &self.audios] {
+            if group.len() > 1 {
+                let left = group.iter().filter(|t| t.unasked_for() > LEFT_AFTER);
+                left.for_each(|t| {
+                    t.stop_idle_heads();
+                });
+            }
         }
     }
 
     /// Somebody waits for the end: the first segment that was never made is next.
     pub(super) fn advance(&self) {
         self.touch();
-        self.tracks().for_each(|t| t.advance());
+        let first = self.videos.first().into_iter().chain(self.audios.first());
+        first.for_each(|t| t.advance());
     }
 
     /// A client asked for something of this stream.
@@ -225,8 +253,16 @@ impl Stream {
             .fold(false, |any, t| t.stop_idle_heads() | any)
     }
 
+    /// How the pictures stand, all renditions together, and how the sound that is played by itself
+    /// does; what the stream has of both.
     pub(super) fn views(&self) -> Vec<TrackView> {
-        self.tracks().map(|t| t.view()).collect()
+        let pictures = self
+            .videos
+            .iter()
+            .map(|t| t.view())
+            .reduce(TrackView::either);
+        let sound = self.audios.first().map(|t| t.view());
+        pictures.into_iter().chain(sound).collect()
     }
 
     /// Ends all work and deletes all segments. Requests under way end with an error.

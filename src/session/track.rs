@@ -1,11 +1,11 @@
 //! One track of a stream: its heads, the segments being made, the requests that wait.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, Ending, HeadId, Scheduler, WaiterId};
@@ -13,26 +13,12 @@ use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samp
 use crate::plan::Preroll;
 
 use super::cache::SegmentKey;
+use super::encoders::Encoders;
 use super::error::SessionError;
 use super::head;
+use super::rendition::{TrackId, TrackKind, TrackView};
 use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
-
-/// Which stream of the source a track is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TrackKind {
-    Video,
-    Audio,
-}
-
-impl TrackKind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            TrackKind::Video => "video",
-            TrackKind::Audio => "audio",
-        }
-    }
-}
 
 /// What heads learned about the source, so that the next one begins better.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +26,8 @@ pub(super) struct Learned {
     pub(super) preroll: Preroll,
     /// Unit after the last one that the source has, when it ends before the timeline.
     pub(super) source_end: Option<i64>,
+    /// The hardware that the plan names has failed.
+    pub(super) software: bool,
 }
 
 struct State {
@@ -65,18 +53,23 @@ struct State {
 
 /// See the module.
 pub(super) struct Track {
-    pub(super) kind: TrackKind,
+    pub(super) id: TrackId,
     pub(super) cuts: TrackCuts,
     pub(super) core: Arc<StreamCore>,
     state: Mutex<State>,
-    /// As many processes as heads are allowed: a new one starts when the old one is gone.
-    pub(super) permits: Arc<Semaphore>,
+    /// As many processes as heads are allowed, for all tracks of the kind: a new one starts when an
+    /// old one is gone.
+    pub(super) permits: Arc<Encoders>,
+    /// Whether a request waits for this track, as it was last told to the stream.
+    awaited: AtomicBool,
+    /// When a request last came.
+    last_asked_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for Track {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Track")
-            .field("kind", &self.kind)
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
@@ -88,46 +81,31 @@ const MAX_UNSAVED: usize = 6;
 /// Complete segments on their way to the disk, beyond which heads wait for it.
 const MAX_STORING: usize = 8;
 
-/// How a track stands, for the status of its stream.
-#[derive(Debug, Clone, Default)]
-pub(super) struct TrackView {
-    pub(super) ready: Vec<(u32, u32)>,
-    /// Segments that were ready at some time.
-    pub(super) made: u32,
-    /// Samples of the segments being made.
-    pub(super) growing: Vec<usize>,
-    /// Whether a sample is a unit of the timeline, as in all that is encoded.
-    pub(super) counts_units: bool,
-    pub(super) heads: Vec<u32>,
-    pub(super) paused: bool,
-    pub(super) speed: f64,
-    pub(super) last_failure: Option<String>,
-    pub(super) disk_error: Option<String>,
-}
-
 impl Track {
     pub(super) fn new(
-        kind: TrackKind,
+        id: TrackId,
         cuts: TrackCuts,
         core: Arc<StreamCore>,
-        max_heads: usize,
+        permits: Arc<Encoders>,
         source_end: Option<i64>,
     ) -> Arc<Track> {
+        let max_heads = permits.most();
         let timeline = cuts.timeline().clone();
         let lengths = (0..timeline.len())
             .map(|i| (timeline.seconds(i) * 1000.0) as u32)
             .collect();
         let mut goal_ms = core.context.settings.buffer_ahead.as_millis() as u64;
-        if kind == TrackKind::Audio
-            && core.plan.video.is_some()
+        if id.kind == TrackKind::Audio
+            && core.plan.main_video().is_some()
             && !core.plan.timeline.is_open_ended()
         {
             // Sound is made so fast that it need not be far ahead, and the first pictures of a
             // stream need the processor more.
             goal_ms = goal_ms.min(AUDIO_AHEAD_MS);
         }
+        let now = core.context.now_ms();
         Arc::new(Track {
-            kind,
+            id,
             cuts,
             core,
             state: Mutex::new(State {
@@ -140,6 +118,7 @@ impl Track {
                 learned: Learned {
                     preroll: Preroll::Near,
                     source_end,
+                    software: false,
                 },
                 last_failure: None,
                 paused: 0,
@@ -148,7 +127,9 @@ impl Track {
                 closed: false,
                 largest_bytes: 0,
             }),
-            permits: Arc::new(Semaphore::new(max_heads)),
+            permits,
+            awaited: AtomicBool::new(false),
+            last_asked_ms: AtomicU64::new(now),
         })
     }
 
@@ -190,9 +171,14 @@ impl Track {
                 }
             }
         }
-        if self.kind == TrackKind::Video {
+        if self.id.kind == TrackKind::Video {
             let awaited = state.scheduler.is_waited_for();
-            self.core.pictures_awaited.store(awaited, Ordering::Release);
+            let before = self.awaited.swap(awaited, Ordering::AcqRel);
+            if awaited && !before {
+                self.core.pictures_awaited.fetch_add(1, Ordering::AcqRel);
+            } else if before && !awaited {
+                self.core.pictures_awaited.fetch_sub(1, Ordering::AcqRel);
+            }
         }
         self.core.changed.notify_waiters();
     }
@@ -206,6 +192,8 @@ impl Track {
 
     /// Goes on towards the end, where no player asks for anything.
     pub(super) fn advance(self: &Arc<Self>) {
+        let now = self.core.context.now_ms();
+        self.last_asked_ms.store(now, Ordering::Relaxed);
         let mut state = self.lock();
         let actions = state.scheduler.advance();
         self.perform(&mut state, actions);
@@ -309,6 +297,8 @@ impl Track {
                 guard,
             });
         }
+        let now = self.core.context.now_ms();
+        self.last_asked_ms.store(now, Ordering::Relaxed);
         let deadline = self.core.context.settings.segment_timeout;
         let find = self.find(segment, &mut guard);
         let reader = match tokio::time::timeout(deadline, find).await {
@@ -412,7 +402,7 @@ impl Track {
     fn key(&self, segment: u32) -> SegmentKey {
         SegmentKey {
             stream: self.core.id,
-            track: self.kind.name(),
+            track: self.id,
             segment,
         }
     }
@@ -441,12 +431,14 @@ impl Track {
         let growing = state.growing.iter();
         let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
         let plan = &self.core.plan;
+        let encoded = |nth: usize| plan.videos.get(nth).is_some_and(|v| v.encode.is_some());
         TrackView {
             ready: state.scheduler.ready_ranges(),
             growing: unfinished.map(|(_, growing)| growing.len()).collect(),
-            counts_units: match &plan.video {
-                Some(video) => self.kind == TrackKind::Video && video.encode.is_some(),
-                None => plan.audio.as_ref().is_some_and(|a| a.encode.is_some()),
+            counts_units: match self.id.kind {
+                TrackKind::Video => encoded(self.id.nth),
+                // Frames of sound are the units of what has no pictures.
+                TrackKind::Audio => plan.videos.is_empty(),
             },
             made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
@@ -473,17 +465,17 @@ impl Track {
         self.lock().growing.get(&segment).map_or(0, |g| g.len())
     }
 
-    /// Takes the headers of a run. `false` when an earlier run sent others: its segments would not
-    /// fit together with those that are there.
-    pub(super) fn accept_config(&self, config: TrackConfig) -> bool {
+    /// Takes the headers of a run. Gives what to put before its key frames when they are not those of
+    /// the track; `None` when its segments would not fit together with those that are there.
+    pub(super) fn accept_config(&self, config: TrackConfig) -> Option<Bytes> {
         let mut state = self.lock();
         match &state.config {
-            Some(known) => **known == config,
+            Some(known) => known.in_band(&config),
             None => {
                 state.config = Some(Arc::new(config));
                 drop(state);
                 self.core.changed.notify_waiters();
-                true
+                Some(Bytes::new())
             }
         }
     }
@@ -583,12 +575,19 @@ impl Track {
         state.storing >= MAX_STORING || state.scheduler.should_pause(head, most_ahead)
     }
 
-    /// Whether `head` makes sound that nobody waits for while somebody waits for pictures: sound is
-    /// made in no time once it is wanted, and pictures need the processor.
+    /// Whether `head` makes what nobody waits for while somebody waits for pictures of another track:
+    /// sound is made in no time once it is wanted, a rendition that was left may never be, and
+    /// pictures need the processor.
     pub(super) fn yields_to_pictures(&self, head: HeadId) -> bool {
-        self.kind == TrackKind::Audio
-            && self.core.pictures_awaited.load(Ordering::Acquire)
+        let own = usize::from(self.awaited.load(Ordering::Acquire));
+        self.core.pictures_awaited.load(Ordering::Acquire) > own
             && !self.lock().scheduler.serves_request(head)
+    }
+
+    /// Time since somebody asked for a segment.
+    pub(super) fn unasked_for(&self) -> Duration {
+        let asked = self.last_asked_ms.load(Ordering::Relaxed);
+        Duration::from_millis(self.core.context.now_ms().saturating_sub(asked))
     }
 
     pub(super) fn count_paused(&self, paused: bool) {

@@ -73,6 +73,8 @@ impl TestApp {
         config.storage.directory = folder.path().join("data");
         // Tests are not found by others, and find none.
         config.mdns.enabled = false;
+        // Every gateway would test what the machine has.
+        config.hardware.prefer_hw_accel = false;
         change(&mut config);
         let gateway = app::start(&config).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use ghoststream::media::{StreamRequest, VideoChoice};
+use ghoststream::media::{AudioChoice, StreamRequest, VideoChoice};
 use ghoststream::plan::StreamPlan;
 
 use crate::joined::Joined;
@@ -61,10 +61,10 @@ fn check_clip(ffmpeg: &Path, source: &Path, plan: StreamPlan, folder: &Path) {
     let joined = runs::apart(ffmpeg, source, plan);
     let files = joined.check(folder);
     joined.check_length(source);
-    if joined.plan.video.is_some() {
+    if joined.plan.main_video().is_some() {
         joined.check_numbers(source, &files[0]);
     }
-    if joined.plan.audio.is_some() {
+    if joined.plan.main_audio().is_some() {
         joined.check_sound(source, files.last().unwrap(), 0.8);
     }
 }
@@ -250,6 +250,35 @@ async fn other_codecs_are_exact() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_sound_is_exact() {
+    let clip_of = |name, audio, rate: u32, options| {
+        let mut request = StreamRequest::default();
+        request.output.audio = audio;
+        Clip {
+            request,
+            ..clip(name, &both("25", rate), options)
+        }
+    };
+    let aac = "-c:v libx264 -c:a aac";
+    check_clips(vec![
+        clip_of("opus.mp4", AudioChoice::Opus, 48000, aac),
+        clip_of("opus44.mkv", AudioChoice::Opus, 44100, aac),
+        clip_of("mp3.mp4", AudioChoice::Mp3, 44100, aac),
+        clip_of("mp3.ts", AudioChoice::Mp3, 48000, aac),
+        clip_of("flac.mp4", AudioChoice::Flac, 44100, aac),
+        clip_of("ac3.mkv", AudioChoice::Ac3, 48000, aac),
+        clip_of("copied.mp4", AudioChoice::Copy, 48000, aac),
+        clip_of(
+            "opus.webm",
+            AudioChoice::Copy,
+            48000,
+            "-c:v libvpx -b:v 1M -deadline realtime -c:a libopus",
+        ),
+    ])
+    .await;
+}
+
 /// Around joins the sound differs from what one run over the whole source makes by no more than
 /// encoders' noise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -301,7 +330,7 @@ async fn joins_of_sound_do_not_click() {
 
 fn check_clicks(ffmpeg: &Path, source: &Path, plan: StreamPlan, folder: &Path) {
     const WINDOW: usize = 4096;
-    let rate = plan.audio.as_ref().unwrap().sample_rate;
+    let rate = plan.main_audio().unwrap().sample_rate;
     let decode = |joined: &Joined, name: &str| {
         let file = folder.join(name);
         std::fs::write(&file, joined.renditions[0].segments.concat()).unwrap();

@@ -56,7 +56,7 @@ pub(crate) struct Joined {
 impl Joined {
     /// Where the timeline's zero is on the clock of the output, and that clock's rate.
     fn video_clock(&self) -> (i64, i64) {
-        let video = self.plan.video.as_ref().unwrap();
+        let video = self.plan.main_video().unwrap();
         if self.renditions[0].init.is_empty() {
             (900_000, 90_000)
         } else {
@@ -66,7 +66,7 @@ impl Joined {
     }
 
     fn rate(&self) -> (i64, i64) {
-        let rate = self.plan.video.as_ref().unwrap().rate;
+        let rate = self.plan.main_video().unwrap().rate;
         (i64::from(rate.num()), i64::from(rate.den()))
     }
 
@@ -108,10 +108,30 @@ impl Joined {
         assert_eq!(found.len() as i64, at);
     }
 
+    /// Copied frames follow each other as in the source: none is missing, none is there twice.
+    fn check_copied_frames(&self, found: &[Packet], origin: i64, length: i64) {
+        let first = found[0].pts - origin;
+        assert!(
+            (0..2 * length).contains(&first),
+            "the first frame is at {first}"
+        );
+        for pair in found.windows(2) {
+            let step = pair[1].pts - pair[0].pts;
+            // Containers round to milliseconds.
+            let rounding = length / 12;
+            assert!(
+                (step - length).abs() <= rounding,
+                "frames at {} and {}",
+                pair[0].pts,
+                pair[1].pts
+            );
+        }
+    }
+
     /// All audio frames are there, each once, in the segment in which they start.
     fn check_frames(&self, found: &[Packet], starts: &[u64], alone: bool) {
         let rendition = self.renditions.last().unwrap();
-        let rate = i64::from(self.plan.audio.as_ref().unwrap().sample_rate);
+        let rate = i64::from(self.plan.main_audio().unwrap().sample_rate);
         let (origin, scale) = if rendition.init.is_empty() {
             (900_000, 90_000)
         } else {
@@ -125,8 +145,14 @@ impl Joined {
                 Some(*sum)
             })
             .collect();
+        let audio = self.plan.main_audio().unwrap();
+        let frame = i64::from(audio.codec.frame_samples());
+        if audio.encode.is_none() {
+            self.check_copied_frames(found, origin, frame * scale / rate);
+            return;
+        }
         for (n, p) in (0_i64..).zip(found) {
-            let planned = origin as f64 + (n * 1024 * scale) as f64 / rate as f64;
+            let planned = origin as f64 + (n * frame * scale) as f64 / rate as f64;
             // Within a packet of the transport stream the demuxer adds up rounded lengths.
             assert!(
                 (p.pts as f64 - planned).abs() <= 2.0,
@@ -134,7 +160,7 @@ impl Joined {
                 p.pts
             );
             let segment = starts.partition_point(|s| *s <= p.position) - 1;
-            let time = (n * 1024) as f64 / rate as f64;
+            let time = (n * frame) as f64 / rate as f64;
             let begin = if segment == 0 {
                 0.0
             } else {
@@ -145,10 +171,10 @@ impl Joined {
                 "frame {n} lies in segment {segment}"
             );
         }
-        let frames = found.len() as f64 * 1024.0 / rate as f64;
+        let frames = found.len() as f64 * frame as f64 / rate as f64;
         let missing = self.renditions[0].seconds() - frames;
         assert!(
-            missing < 1e-4 && missing > -1024.0 / rate as f64 - 1e-4,
+            missing < 1e-4 && missing > -(frame as f64) / rate as f64 - 1e-4,
             "{missing} s of sound are missing"
         );
         if alone {
@@ -174,10 +200,10 @@ impl Joined {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(complaints(&path), "");
             let both = self.renditions.len() == 1;
-            if self.plan.video.is_some() && n == 0 {
+            if self.plan.main_video().is_some() && n == 0 {
                 self.check_pictures(&packets(&path, "v:0"), &starts);
             }
-            if self.plan.audio.is_some() && (both || n == 1) {
+            if self.plan.main_audio().is_some() && (both || n == 1) {
                 self.check_frames(&packets(&path, "a:0"), &starts, !both);
             }
             files.push(path);
@@ -204,7 +230,7 @@ impl Joined {
     /// after. Gives a note of how many could be told apart.
     pub(crate) fn check_thumbnails(&self, source: &Path, joined: &Path) -> String {
         const SIZE: (u32, u32) = (32, 18);
-        let video = self.plan.video.as_ref().unwrap();
+        let video = self.plan.main_video().unwrap();
         let theirs = decode_pictures(source, &format!("0:{}", video.stream), "", SIZE);
         let ours = decode_pictures(joined, "0:v:0", "", SIZE);
         let planned = self.planned(&theirs.times);
@@ -252,7 +278,7 @@ impl Joined {
 
     /// Grid pictures show the numbers that the source shows at their times.
     pub(crate) fn check_numbers(&self, source: &Path, joined: &Path) {
-        let video = self.plan.video.as_ref().unwrap();
+        let video = self.plan.main_video().unwrap();
         let (times, numbers) = decode_numbers(source, &format!("0:{}", video.stream));
         let (_, shown) = decode_numbers(joined, "0:v:0");
         let planned = self.planned(&times);
@@ -275,7 +301,7 @@ impl Joined {
         const WINDOW: usize = 2048;
         const MARGIN: f64 = 0.05;
         const QUIET: f64 = 0.003;
-        let audio = self.plan.audio.as_ref().unwrap();
+        let audio = self.plan.main_audio().unwrap();
         let rate = audio.sample_rate;
         let millisecond = i64::from(rate / 1000);
         let theirs = decode_sound(source, &format!("0:{}", audio.stream), rate);
@@ -322,16 +348,17 @@ impl Joined {
         let mut end: f64 = 0.0;
         let origin = self.plan.origin.as_secs_f64();
         let mut slack = 0.0;
-        if let Some(video) = &self.plan.video {
+        if let Some(video) = self.plan.main_video() {
             let (times, _) = decode_numbers(source, &format!("0:{}", video.stream));
             let frame = 1.0 / video.rate.as_f64();
             end = end.max(times.iter().copied().fold(f64::MIN, f64::max) + frame - origin);
             slack = frame;
         }
-        if let Some(audio) = &self.plan.audio {
+        if let Some(audio) = self.plan.main_audio() {
             let sound = decode_sound(source, &format!("0:{}", audio.stream), audio.sample_rate);
             end = end.max(sound.end() - origin);
-            slack = f64::max(slack, 1024.0 / f64::from(audio.sample_rate));
+            let frame = f64::from(audio.codec.frame_samples());
+            slack = f64::max(slack, frame / f64::from(audio.sample_rate));
         }
         let listed = self.renditions[0].seconds();
         assert!(

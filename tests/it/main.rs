@@ -2,6 +2,8 @@
 //! helper functions unwrap too.
 
 #[cfg(test)]
+mod accelerators;
+#[cfg(test)]
 mod access;
 #[cfg(test)]
 mod app;
@@ -37,6 +39,8 @@ mod progress;
 mod real_media;
 #[cfg(test)]
 mod receiver;
+#[cfg(test)]
+mod renditions;
 #[cfg(test)]
 mod resilience;
 #[cfg(test)]

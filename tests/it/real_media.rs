@@ -52,7 +52,7 @@ async fn examine(
         if sdr {
             notes += &joined.check_thumbnails(source, &files[0]);
         }
-        if joined.plan.audio.is_some() {
+        if joined.plan.main_audio().is_some() {
             joined.check_sound(source, files.last().unwrap(), 0.0);
         }
         notes

@@ -13,8 +13,8 @@ use ghoststream::package::{
     TrackCuts, TsLayout, TsSegment, init_segment,
 };
 use ghoststream::plan::{
-    AAC_FRAME_SAMPLES, AudioRun, COPY_TIMESCALE, PAD_SECONDS, Packaging, Padding, Preroll,
-    StreamPlan, VideoRun, video_timescale,
+    AudioPlan, AudioRun, COPY_TIMESCALE, PAD_SECONDS, Packaging, Padding, Preroll, StreamPlan,
+    VideoRun, video_timescale,
 };
 use ghoststream::session::Opener;
 use tokio_util::sync::CancellationToken;
@@ -127,18 +127,21 @@ impl Track<'_> {
             let mut splitter = Splitter::new(self.cuts.clone(), segment, done);
             match self.attempt(&mut splitter, preroll, segment + 1) {
                 Ok(samples) if splitter.position().0 > segment => {
-                    return samples.into_iter().map(|(_, s)| s).collect();
+                    // A copy tells that a segment is complete by the first sample of the next one.
+                    let own = samples.into_iter().filter(|(of, _)| *of == segment);
+                    return own.map(|(_, s)| s).collect();
                 }
                 Ok(samples) if !samples.is_empty() => {
                     let unit = self.cuts.unit(segment, splitter.position().1).unwrap();
                     let pad = match (self.source_end, self.kind) {
                         (Some(known), _) => panic!("the source ends at {unit}, then at {known}"),
                         (None, Kind::Video) => {
-                            PAD_SECONDS as f64 * self.plan.video.as_ref().unwrap().rate.as_f64()
+                            PAD_SECONDS as f64 * self.plan.main_video().unwrap().rate.as_f64()
                         }
                         (None, Kind::Audio) => {
-                            let rate = self.plan.audio.as_ref().unwrap().sample_rate;
-                            PAD_SECONDS as f64 * f64::from(rate) / f64::from(AAC_FRAME_SAMPLES)
+                            let audio = self.plan.main_audio().unwrap();
+                            let (rate, frame) = (audio.sample_rate, audio.codec.frame_samples());
+                            PAD_SECONDS as f64 * f64::from(rate) / f64::from(frame)
                         }
                     };
                     self.source_end = Some((unit - pad.ceil() as i64).max(1));
@@ -167,18 +170,25 @@ impl Track<'_> {
         };
         let padding = self.source_end.map_or(Padding::Short, Padding::After);
         let invocation = match self.kind {
-            Kind::Video => self.plan.video_run(VideoRun {
-                from,
-                until,
-                preroll,
-                padding,
-            }),
-            Kind::Audio => self.plan.audio_run(AudioRun {
-                from,
-                until,
-                preroll,
-                padding,
-            }),
+            Kind::Video => self.plan.video_run(
+                0,
+                VideoRun {
+                    from,
+                    until,
+                    preroll,
+                    padding,
+                    software: false,
+                },
+            ),
+            Kind::Audio => self.plan.audio_run(
+                0,
+                AudioRun {
+                    from,
+                    until,
+                    preroll,
+                    padding,
+                },
+            ),
         };
         let invocation = invocation.unwrap();
         let source = format!("file:{}", self.source.display());
@@ -238,7 +248,7 @@ fn joined(ffmpeg: &Path, source: &Path, plan: StreamPlan, apart: bool) -> Joined
         config: None,
         source_end: None,
     };
-    let mut video = plan.video.as_ref().map(|v| {
+    let mut video = plan.main_video().map(|v| {
         let mut track = match &v.encode {
             Some(_) => {
                 let ticks = i64::from(video_timescale(v) / v.rate.num() * v.rate.den());
@@ -252,18 +262,18 @@ fn joined(ffmpeg: &Path, source: &Path, plan: StreamPlan, apart: bool) -> Joined
         track.source_end = plan.video_end;
         track
     });
-    let mut audio = plan.audio.as_ref().map(|a| {
+    let mut audio = plan.main_audio().map(|a| {
         let mut track = match &a.encode {
             Some(_) => track(
                 Kind::Audio,
-                TrackCuts::sound(timeline.clone(), a.sample_rate, AAC_FRAME_SAMPLES),
+                TrackCuts::sound(timeline.clone(), a.sample_rate, a.codec.frame_samples()),
             ),
             None => track(
                 Kind::Audio,
                 TrackCuts::copied_sound(timeline.clone(), a.sample_rate),
             ),
         };
-        track.source_end = plan.audio_end;
+        track.source_end = a.source_end;
         track
     });
     let count = timeline.len();
@@ -322,8 +332,10 @@ fn joined(ffmpeg: &Path, source: &Path, plan: StreamPlan, apart: bool) -> Joined
                     .iter_mut()
                     .zip(0..)
                     .map(|(samples, i)| cmaf(&config, i, std::mem::take(&mut samples[place])));
-                let grid =
-                    (place == 1).then(|| Grid::audio_frames(config.timescale, AAC_FRAME_SAMPLES));
+                let grid = plan
+                    .main_audio()
+                    .filter(|_| place == 1)
+                    .map(AudioPlan::grid);
                 add(init_segment(&config), lengths(grid), segments.collect());
             }
         }

@@ -167,7 +167,7 @@ async fn nothing_leads_out_of_a_stream() {
         "segment_0.ts",
         "lock",
         "master.m3u8.bak",
-        "video_00000.m4s",
+        "video0_00000.m4s",
         "%ff",
     ];
     for name in names {
