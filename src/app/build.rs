@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::discovery::{Announcement, HubSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
+use crate::hardware::AcceleratorReport;
 use crate::http::{AccessSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::session::{CacheError, Opener, SessionSettings};
@@ -146,14 +147,17 @@ const PLACES_PER_STREAM: usize = 8;
 pub(super) fn announcement(
     config: &Config,
     tools: &Toolchain,
+    accelerators: &[AcceleratorReport],
     address: SocketAddr,
 ) -> Announcement {
+    let working = accelerators.iter().filter(|r| r.is_available());
+    let working = working.map(|r| r.accelerator.name());
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     Announcement {
         name: config.mdns.service_name.clone(),
         address,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        hw_accels: owned(tools.hardware.available_accels()),
+        hw_accels: owned(working.chain(["software"]).collect()),
         video_codecs: owned(tools.hardware.video_codecs()),
         audio_codecs: owned(tools.hardware.audio_codecs()),
         max_jobs: config.transcoding.max_concurrent_jobs as usize * PLACES_PER_STREAM,

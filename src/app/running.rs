@@ -107,13 +107,27 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         cancel.clone(),
     );
     connections.spawn(accept);
-    let about = announcement(config, registry.tools(), address);
-    if config.mdns.enabled {
-        discovery::announce(&about, &work, &stop_serving);
-    }
-    if let (Some(url), Some(node)) = (hub_url, node) {
-        let hub = hub_settings(config, url, node)?;
-        discovery::register(&about, hub, &work, &stop_serving);
+    let hub = hub_url
+        .zip(node)
+        .map(|(url, node)| hub_settings(config, url, node));
+    let hub = hub.transpose()?;
+    if config.mdns.enabled || hub.is_some() {
+        let (config, registry) = (config.clone(), registry.clone());
+        let (tracker, stop) = (work.clone(), stop_serving.clone());
+        // Testing encoder hardware takes seconds, and nobody waits for this.
+        work.spawn(async move {
+            let reports = registry.accelerators().reports();
+            let Some(reports) = stop.run_until_cancelled(reports).await else {
+                return;
+            };
+            let about = announcement(&config, registry.tools(), reports, address);
+            if config.mdns.enabled {
+                discovery::announce(&about, &tracker, &stop);
+            }
+            if let Some(hub) = hub {
+                discovery::register(&about, hub, &tracker, &stop);
+            }
+        });
     }
     tracing::info!("listening on http://{address}");
     Ok(Gateway {

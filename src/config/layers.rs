@@ -303,7 +303,7 @@ mod tests {
         let mut layers = Layers::default();
         let text = "server: {port: 70000, prot: 1, host: 'a b'}\n\
                     transcoding: {segment_duration: 0, max_heads_per_session: four}\n\
-                    haardware: {gpu: 1}\nlimits: 3\n";
+                    hardware: {gpu: 1}\nlimits: 3\n";
         layers.add_file(Path::new("f.yaml"), text).unwrap();
         layers.add_variable("GHOSTSTREAM__LOGGING__FORMAT", Some("xml"));
         layers.add_variable("GHOSTSTREAM__SERVER__PROT", Some("1"));

@@ -39,14 +39,15 @@ impl Hardware {
 
     /// Audio codecs that can be made, in the contract's names.
     pub fn audio_codecs(&self) -> Vec<&'static str> {
-        vec!["aac", "copy"]
-    }
-
-    /// Encoder hardware that works.
-    pub fn available_accels(&self) -> Vec<&'static str> {
-        let hardware = self.accelerators.iter().filter(|r| r.is_available());
-        let names = hardware.map(|r| r.accelerator.name());
-        names.chain(["software"]).collect()
+        let known = [
+            ("aac", "aac"),
+            ("opus", "libopus"),
+            ("mp3", "libmp3lame"),
+            ("flac", "flac"),
+            ("ac3", "ac3"),
+        ];
+        let made = known.iter().filter(|(_, e)| self.has_encoder(e));
+        made.map(|(name, _)| *name).chain(["copy"]).collect()
     }
 
     /// What is known of `accelerator`, if it can be used.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::hardware::AcceleratorReport;
 use crate::session::JobPhase;
 
 use super::state::AppState;
@@ -72,12 +73,13 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
         .into_iter()
         .filter(|d| hardware.decoders.contains(*d))
         .collect();
-    let none =
-        |name: &str| json!({"type": name, "available": false, "encoders": [], "decoders": []});
+    let accelerators = app.registry.accelerators();
+    let resting = accelerators.resting();
     // In the order and number of the original.
-    let mut accels: Vec<Value> = ["nvenc", "qsv", "vaapi", "amf", "videotoolbox"]
-        .map(none)
-        .into();
+    let reports = accelerators.reports().await.iter();
+    let mut accels: Vec<Value> = reports
+        .map(|r| accelerator(r, resting.contains(&r.accelerator)))
+        .collect();
     accels.push(json!({
         "type": "software",
         "available": true,
@@ -93,6 +95,26 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
         "ffmpeg_version": hardware.ffmpeg_version,
         "platform": platform(),
     }))
+}
+
+/// One entry of `hw_accels`: facts that are not known are left out; `reason` is ours.
+fn accelerator(report: &AcceleratorReport, rests: bool) -> Value {
+    let mut entry = json!({
+        "type": report.accelerator.name(),
+        "available": report.is_available() && !rests,
+        "encoders": report.encoders,
+        "decoders": [],
+    });
+    if let Some(gpu) = &report.gpu {
+        entry["gpu_info"] = json!(gpu);
+    }
+    if let Some(device) = report.device.as_ref().filter(|_| report.is_available()) {
+        entry["device_path"] = json!(device);
+    }
+    if let Some(reason) = &report.reason {
+        entry["reason"] = json!(reason);
+    }
+    entry
 }
 
 /// Name and version of the operating system.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::JobId;
-use crate::ffmpeg::Toolchain;
+use crate::ffmpeg::{Accelerators, Toolchain};
 use crate::media::{SourceLocator, StreamRequest};
 use crate::plan::check_request;
 use crate::source::SourcePolicy;
@@ -130,6 +130,11 @@ impl Registry {
 
     pub fn tools(&self) -> &Toolchain {
         &self.context.opener.tools
+    }
+
+    /// Encoder hardware of this machine.
+    pub fn accelerators(&self) -> &Arc<Accelerators> {
+        &self.context.opener.accelerators
     }
 
     pub fn cache(&self) -> &SegmentCache {
