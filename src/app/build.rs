@@ -150,14 +150,14 @@ pub(super) fn announcement(
     accelerators: &[AcceleratorReport],
     address: SocketAddr,
 ) -> Announcement {
-    let working = accelerators.iter().filter(|r| r.is_available());
-    let working = working.map(|r| r.accelerator.name());
+    let works = accelerators.iter().filter(|r| r.is_available());
+    let works = works.map(|r| r.accelerator.name()).chain(["software"]);
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     Announcement {
         name: config.mdns.service_name.clone(),
         address,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        hw_accels: owned(working.chain(["software"]).collect()),
+        hw_accels: owned(works.collect()),
         video_codecs: owned(tools.hardware.video_codecs()),
         audio_codecs: owned(tools.hardware.audio_codecs()),
         max_jobs: config.transcoding.max_concurrent_jobs as usize * PLACES_PER_STREAM,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::discovery;
+use crate::discovery::{self, HubSettings};
 use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
 use crate::session::{Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
@@ -107,26 +107,21 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         cancel.clone(),
     );
     connections.spawn(accept);
-    let hub = hub_url
-        .zip(node)
-        .map(|(url, node)| hub_settings(config, url, node));
-    let hub = hub.transpose()?;
+    let hub = match (hub_url, node) {
+        (Some(url), Some(node)) => Some(hub_settings(config, url, node)?),
+        _ => None,
+    };
     if config.mdns.enabled || hub.is_some() {
         let (config, registry) = (config.clone(), registry.clone());
         let (tracker, stop) = (work.clone(), stop_serving.clone());
-        // Testing encoder hardware takes seconds, and nobody waits for this.
+        let telling = tell_others(config, registry, address, hub, tracker, stop.clone());
+        work.spawn(async move { stop.run_until_cancelled(telling).await });
+    }
+    if config.hardware.prefer_hw_accel {
+        let (registry, stop) = (registry.clone(), cancel.clone());
         work.spawn(async move {
-            let reports = registry.accelerators().reports();
-            let Some(reports) = stop.run_until_cancelled(reports).await else {
-                return;
-            };
-            let about = announcement(&config, registry.tools(), reports, address);
-            if config.mdns.enabled {
-                discovery::announce(&about, &tracker, &stop);
-            }
-            if let Some(hub) = hub {
-                discovery::register(&about, hub, &tracker, &stop);
-            }
+            let testing = registry.accelerators().reports();
+            stop.run_until_cancelled(testing).await.map(<[_]>::len)
         });
     }
     tracing::info!("listening on http://{address}");
@@ -138,6 +133,25 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         connections,
         work,
     })
+}
+
+/// Announces the gateway and registers it. What it can do is known only when its hardware was tested.
+async fn tell_others(
+    config: Config,
+    registry: Arc<Registry>,
+    address: SocketAddr,
+    hub: Option<HubSettings>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
+    let reports = registry.accelerators().reports().await;
+    let about = announcement(&config, registry.tools(), reports, address);
+    if config.mdns.enabled {
+        discovery::announce(&about, &tracker, &stop);
+    }
+    if let Some(hub) = hub {
+        discovery::register(&about, hub, &tracker, &stop);
+    }
 }
 
 impl Gateway {

@@ -52,6 +52,10 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", global = true, value_parser = names::<LogFormat>(LogFormat::NAMES))]
     pub log_format: Option<LogFormat>,
 
+    /// Test what encodes on this machine, print it and exit
+    #[arg(long)]
+    pub detect_hw: bool,
+
     /// Print the version and exit
     #[arg(short, long, action = ArgAction::Version)]
     version: Option<bool>,

@@ -12,13 +12,14 @@ use crate::config::{Config, Inputs, load};
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, ServeArgs};
-use super::{inspect, submit};
+use super::{detect, inspect, submit};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
 pub fn run() -> ExitCode {
     let args = Args::parse();
     let result = match &args.command {
+        _ if args.detect_hw => configured(&args).and_then(|c| detect::print(&c)),
         None | Some(Command::Serve(_)) => serve(&args),
         Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),

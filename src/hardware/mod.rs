@@ -25,6 +25,12 @@ impl Hardware {
         self.encoders.contains(name)
     }
 
+    /// What is known of `accelerator`, if it can be used.
+    pub fn accelerator(&self, accelerator: Accelerator) -> Option<&AcceleratorReport> {
+        let mut usable = self.accelerators.iter();
+        usable.find(|r| r.accelerator == accelerator && r.is_available())
+    }
+
     /// Video codecs that can be made, in the contract's names.
     pub fn video_codecs(&self) -> Vec<&'static str> {
         let known = [
@@ -48,12 +54,6 @@ impl Hardware {
         ];
         let made = known.iter().filter(|(_, e)| self.has_encoder(e));
         made.map(|(name, _)| *name).chain(["copy"]).collect()
-    }
-
-    /// What is known of `accelerator`, if it can be used.
-    pub fn accelerator(&self, accelerator: Accelerator) -> Option<&AcceleratorReport> {
-        let mut usable = self.accelerators.iter();
-        usable.find(|r| r.accelerator == accelerator && r.is_available())
     }
 
     pub fn has_filter(&self, name: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Health, capabilities and statistics (contract sections 2, 4 and 5).
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
@@ -8,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::hardware::AcceleratorReport;
+use crate::hardware::{Accelerator, AcceleratorReport};
 use crate::session::JobPhase;
 
 use super::state::AppState;
@@ -74,12 +75,11 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
         .filter(|d| hardware.decoders.contains(*d))
         .collect();
     let accelerators = app.registry.accelerators();
+    let reports = accelerators.reports().await;
     let resting = accelerators.resting();
+    let told = |report| accelerator(report, &resting);
     // In the order and number of the original.
-    let reports = accelerators.reports().await.iter();
-    let mut accels: Vec<Value> = reports
-        .map(|r| accelerator(r, resting.contains(&r.accelerator)))
-        .collect();
+    let mut accels: Vec<Value> = reports.iter().map(told).collect();
     accels.push(json!({
         "type": "software",
         "available": true,
@@ -97,23 +97,30 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
     }))
 }
 
-/// One entry of `hw_accels`: facts that are not known are left out; `reason` is ours.
-fn accelerator(report: &AcceleratorReport, rests: bool) -> Value {
+fn accelerator(report: &AcceleratorReport, resting: &HashSet<Accelerator>) -> Value {
+    let rests = report.is_available() && resting.contains(&report.accelerator);
+    let reason = match rests {
+        true => Some("it failed and rests for a while"),
+        false => report.reason.as_deref(),
+    };
     let mut entry = json!({
         "type": report.accelerator.name(),
         "available": report.is_available() && !rests,
         "encoders": report.encoders,
         "decoders": [],
     });
-    if let Some(gpu) = &report.gpu {
-        entry["gpu_info"] = json!(gpu);
-    }
-    if let Some(device) = report.device.as_ref().filter(|_| report.is_available()) {
-        entry["device_path"] = json!(device);
-    }
-    if let Some(reason) = &report.reason {
-        entry["reason"] = json!(reason);
-    }
+    let mut put = |name: &str, value: Option<Value>| {
+        if let (Some(value), Some(entry)) = (value, entry.as_object_mut()) {
+            entry.insert(name.to_owned(), value);
+        }
+    };
+    put("reason", reason.map(Value::from));
+    let device = report.device.as_deref().filter(|_| report.is_available());
+    put("device_path", device.map(Value::from));
+    let gpu = report.gpu.as_ref();
+    put("gpu_info", gpu.map(|g| {
+        json!({"name": g.name, "memory_mb": g.memory_mb, "driver_version": g.driver_version})
+    }));
     entry
 }
 
@@ -141,7 +148,7 @@ pub(super) async fn stats(State(app): State<AppState>) -> Json<Value> {
         "average_transcode_speed": app.registry.average_speed(),
         "uptime_seconds": app.registry.uptime().as_secs_f64(),
         "total_bytes_processed": app.registry.cache().written_bytes(),
-        "hw_accel_usage": {"software": count(&totals.started)},
+        "hw_accel_usage": app.registry.hardware_usage(),
         "active_encoders": app.registry.active_encoders(),
         "cache_bytes": app.registry.cache().used_bytes(),
     }))

@@ -92,6 +92,9 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
                 "-g",
                 NEVER,
             ]));
+            if !encode.reorders {
+                out.extend(strings(&["-bf", "0"]));
+            }
             if let Some(level) = video.level {
                 let level = format!("{}.{}", level / 10, level % 10);
                 out.extend(strings(&["-level", &level]));
@@ -108,7 +111,8 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
                 "1",
             ]));
             let fixed = "log-level=error:scenecut=0:open-gop=0:keyint=9999:min-keyint=1";
-            out.extend(strings(&["-x265-params", fixed]));
+            let order = if encode.reorders { "" } else { ":bframes=0" };
+            out.extend(strings(&["-x265-params", &format!("{fixed}{order}")]));
             "26"
         }
         VideoCodec::Vp9 => {

@@ -96,6 +96,9 @@ pub struct VideoEncode {
     /// Fixed average rate; `None` = constant quality under `max_bitrate`.
     pub target_bitrate: Option<Bitrate>,
     pub preset: String,
+    /// Whether pictures may be coded out of their order. What stands in for an encoder that keeps it
+    /// must keep it too, or decoding times would not rise where it takes over.
+    pub reorders: bool,
     /// Picture subtitles that are drawn into the picture.
     pub burn: Option<Burn>,
 }
@@ -130,6 +133,7 @@ impl VideoEncode {
             after_cut: Vec::new(),
             target_bitrate: None,
             preset,
+            reorders: false,
             burn: None,
         }
     }
@@ -359,13 +363,21 @@ fn encoded(
         after_cut: Vec::new(),
         target_bitrate: None,
         preset: settings.video_preset.clone(),
+        reorders: true,
         burn: None,
     });
     let software = software.map(&filtered).transpose()?;
     let chosen = choose(wish.codec, request.output.hw_accel, hardware, settings)?;
     let chosen = chosen.map(filtered).transpose()?;
     let (encode, software) = match (chosen, software) {
-        (Some(chosen), software) => (chosen, software.filter(|_| settings.hardware.fall_back)),
+        (Some(chosen), software) => {
+            let software = software.filter(|_| settings.hardware.fall_back);
+            let in_order = software.map(|s| VideoEncode {
+                reorders: false,
+                ..s
+            });
+            (chosen, in_order)
+        }
         (None, Some(software)) => (software, None),
         (None, None) => return Err(PlanError::NoEncoder { encoder, wanted }),
     };

@@ -75,12 +75,12 @@ pub struct JobStatus {
     /// `None` as long as the stream is not open.
     pub segments: Option<SegmentCounts>,
     pub warnings: Vec<String>,
+    /// What encodes: the name of the hardware, or `software`; `None` as long as the stream is not open.
+    pub encoded_by: Option<&'static str>,
     /// Media there is, wherever it lies in the stream, seconds.
     pub made_seconds: f64,
     /// Pictures a second.
     pub frame_rate: Option<f64>,
-    /// What encodes: the name of the hardware, or `software`; `None` as long as the stream is not open.
-    pub encoded_by: Option<&'static str>,
     pub start_time: MediaTime,
 }
 
@@ -198,9 +198,9 @@ impl Job {
             activity: "probing",
             segments: None,
             warnings: Vec::new(),
+            encoded_by: None,
             made_seconds: 0.0,
             frame_rate: None,
-            encoded_by: None,
             start_time: self.request.start_time,
         };
         match self.phase() {
@@ -264,7 +264,7 @@ impl Stream {
     }
 
     /// The name of the hardware that encodes, or `software`.
-    fn encoded_by(&self) -> &'static str {
+    pub(super) fn encoded_by(&self) -> &'static str {
         let fell_back = self.videos.first().is_some_and(|t| t.learned().software);
         let encode = self
             .core

@@ -1,6 +1,6 @@
 //! All jobs and streams of a gateway.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -70,6 +70,7 @@ pub(super) type StreamKey = [u8; 32];
 pub(super) struct State {
     pub(super) jobs: HashMap<JobId, Arc<Job>>,
     streams: HashMap<StreamKey, Weak<Stream>>,
+    usage: BTreeMap<&'static str, u64>,
 }
 
 /// Sources that are probed at one time; each takes a process and a few megabytes.
@@ -126,6 +127,15 @@ impl Registry {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn accelerators(&self) -> &Accelerators {
+        &self.context.opener.accelerators
+    }
+
+    /// Streams that were opened, by what encodes them.
+    pub fn hardware_usage(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().usage.clone()
     }
 
     pub fn tools(&self) -> &Toolchain {
@@ -295,6 +305,7 @@ impl Registry {
         }
         state.streams.retain(|_, s| s.strong_count() > 0);
         state.streams.insert(key, Arc::downgrade(&stream));
+        *state.usage.entry(stream.encoded_by()).or_default() += 1;
         drop(state);
         stream.prefetch();
         Ok(stream)

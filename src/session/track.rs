@@ -435,10 +435,9 @@ impl Track {
         TrackView {
             ready: state.scheduler.ready_ranges(),
             growing: unfinished.map(|(_, growing)| growing.len()).collect(),
-            counts_units: match self.id.kind {
-                TrackKind::Video => encoded(self.id.nth),
-                // Frames of sound are the units of what has no pictures.
-                TrackKind::Audio => plan.videos.is_empty(),
+            counts_units: match plan.main_video() {
+                Some(video) => self.id.kind == TrackKind::Video && video.encode.is_some(),
+                None => plan.main_audio().is_some_and(|a| a.encode.is_some()),
             },
             made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),

@@ -91,8 +91,17 @@ async fn what_cannot_be_played_is_refused_in_words() {
             "no such file",
         ),
         (
-            vec!["submit", "film.mkv", "--gateway", &url, "--hw-accel", "amf"],
-            "hw_accel amf is not available",
+            vec![
+                "submit",
+                "film.mkv",
+                "--gateway",
+                &url,
+                "--mode",
+                "abr",
+                "--video-codec",
+                "copy",
+            ],
+            "cannot be made of copies",
         ),
         // A port that nothing listens on.
         (
