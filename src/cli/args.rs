@@ -131,6 +131,15 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8765", value_parser = gateway)]
     pub gateway: Url,
 
+    /// Key of the gateway, if it has one [its config: security.api_key]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "GHOSTSTREAM_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+
     #[command(flatten)]
     pub wanted: WantedArgs,
 

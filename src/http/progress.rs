@@ -28,7 +28,10 @@ pub(super) async fn listen(State(app): State<AppState>, mut request: Request) ->
     }
     let accept = match accept_key(&request) {
         Ok(accept) => accept,
-        Err(refusal) => return refusal,
+        Err(NoHandshake::NotAsked) => return upgrade_required(),
+        Err(NoHandshake::Bad(text)) => {
+            return ApiError::new(StatusCode::BAD_REQUEST, text).into_response();
+        }
     };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return upgrade_required();
@@ -67,28 +70,34 @@ pub(super) async fn listen(State(app): State<AppState>, mut request: Request) ->
     response
 }
 
-/// The answer to the client's key (RFC 6455 section 4.2), or the refusal of its request.
-fn accept_key(request: &Request) -> Result<HeaderValue, Response> {
+/// Why a request opens no WebSocket.
+enum NoHandshake {
+    /// It does not want one, or one of another version.
+    NotAsked,
+    Bad(&'static str),
+}
+
+/// The answer to the client's key (RFC 6455 section 4.2).
+fn accept_key(request: &Request) -> Result<HeaderValue, NoHandshake> {
     let headers = request.headers();
-    let bad = |text| Err(ApiError::new(StatusCode::BAD_REQUEST, text).into_response());
+    let no_key = NoHandshake::Bad("the header Sec-WebSocket-Key is not a key");
     let wants = names(headers, header::CONNECTION, "upgrade")
         && names(headers, header::UPGRADE, "websocket");
     if !wants || request.method() != Method::GET || request.version() != Version::HTTP_11 {
-        return Err(upgrade_required());
+        return Err(NoHandshake::NotAsked);
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);
     if version.is_none_or(|v| v.as_bytes() != b"13") {
-        return Err(upgrade_required());
+        return Err(NoHandshake::NotAsked);
     }
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
-        return bad("the header Sec-WebSocket-Key is missing");
+        return Err(NoHandshake::Bad("the header Sec-WebSocket-Key is missing"));
     };
     // 16 bytes in base64; what they are is the client's.
     if key.len() != 24 {
-        return bad("the header Sec-WebSocket-Key is not a key");
+        return Err(no_key);
     }
-    HeaderValue::try_from(derive_accept_key(key.as_bytes()))
-        .or_else(|_| bad("the header Sec-WebSocket-Key is not a key"))
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| no_key)
 }
 
 fn names(headers: &HeaderMap, header: header::HeaderName, token: &str) -> bool {

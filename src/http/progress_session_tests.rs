@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::task::TaskTracker;
 
 use super::super::presence::Presence;
 use super::*;
@@ -23,7 +24,7 @@ async fn connect(
     let presence = Arc::new(Presence::default()).connect();
     let session = Session::new(socket, hub.listen(), presence);
     let stop = stop.clone();
-    let served = tokio::spawn(async move { session.run(&stop).await });
+    let served = TaskTracker::new().spawn(async move { session.run(&stop).await });
     let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     (client, served)
 }

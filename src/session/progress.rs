@@ -6,7 +6,7 @@
 
 mod table;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,8 @@ pub struct ProgressHub {
     bell: watch::Sender<u64>,
     listeners: AtomicUsize,
     first: Notify,
+    /// Jobs whose end somebody waits for, with how many do.
+    awaited: Mutex<HashMap<JobId, usize>>,
 }
 
 impl ProgressHub {
@@ -37,6 +39,7 @@ impl ProgressHub {
             bell: watch::Sender::new(0),
             listeners: AtomicUsize::new(0),
             first: Notify::new(),
+            awaited: Mutex::default(),
         })
     }
 
@@ -76,8 +79,27 @@ impl ProgressHub {
         self.lock().state_of(id)
     }
 
+    /// Notes that somebody waits for the end of a job, for as long as the guard lives.
+    fn awaiting(self: &Arc<Self>, id: JobId) -> Awaiting {
+        *self.lock_awaited().entry(id).or_default() += 1;
+        Awaiting {
+            hub: self.clone(),
+            id,
+        }
+    }
+
+    fn lock_awaited(&self) -> MutexGuard<'_, HashMap<JobId, usize>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Jobs whose end somebody waits for.
+    pub(super) fn awaited(&self) -> Vec<JobId> {
+        self.lock_awaited().keys().copied().collect()
+    }
+
     /// Waits until a job has ended. Cancel-safe.
-    pub async fn ended(&self, id: JobId) -> Option<JobState> {
+    pub async fn ended(self: &Arc<Self>, id: JobId) -> Option<JobState> {
+        let _awaiting = self.awaiting(id);
         let mut bell = self.bell.subscribe();
         loop {
             let state = self.state_of(id)?;
@@ -115,14 +137,33 @@ impl ProgressHub {
     }
 }
 
+/// Somebody waits for the end of a job.
+#[derive(Debug)]
+struct Awaiting {
+    hub: Arc<ProgressHub>,
+    id: JobId,
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        let mut awaited = self.hub.lock_awaited();
+        if let Some(count) = awaited.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                awaited.remove(&self.id);
+            }
+        }
+    }
+}
+
 /// One who listens: its place in the order of events, and the jobs it listens to.
 #[derive(Debug)]
 pub struct Listener {
     hub: Arc<ProgressHub>,
     bell: watch::Receiver<u64>,
     place: u64,
-    /// `None`: all of them.
-    only: Option<HashSet<JobId>>,
+    /// `None`: all of them, waiting for the end of none.
+    only: Option<HashMap<JobId, Awaiting>>,
 }
 
 impl Listener {
@@ -137,13 +178,14 @@ impl Listener {
     /// The next events, at most `most`; fewer when there are no more.
     pub fn take(&mut self, most: usize) -> Vec<(JobId, Event)> {
         let only = &self.only;
-        let wanted = |id: JobId| only.as_ref().is_none_or(|set| set.contains(&id));
+        let wanted = |id: JobId| only.as_ref().is_none_or(|set| set.contains_key(&id));
         let (events, place) = self.hub.lock().after(self.place, most, wanted);
         self.place = place;
         events
     }
 
-    /// Listens to these jobs, beside those already chosen, and to no others. Gives the state of each
+    /// Listens to these jobs, beside those already chosen, and to no others; their streams are made to
+    /// the end for it. Gives the state of each
     /// that is known; the others can never become jobs, as ids are not reused, and are not kept.
     pub fn choose(&mut self, ids: impl IntoIterator<Item = JobId>) -> Vec<(JobId, JobState)> {
         let table = self.hub.lock();
@@ -156,9 +198,11 @@ impl Listener {
         let chosen = self.only.get_or_insert_default();
         // What was forgotten meanwhile would add up in a connection that lives for weeks.
         if chosen.len() + known.len() > 2 * KEEP_FORGOTTEN {
-            chosen.retain(|id| self.hub.state_of(*id).is_some());
+            chosen.retain(|id, _| self.hub.state_of(*id).is_some());
         }
-        chosen.extend(known.iter().map(|(id, _)| *id));
+        for (id, _) in &known {
+            chosen.insert(*id, self.hub.awaiting(*id));
+        }
         known
     }
 
@@ -198,14 +242,18 @@ mod tests {
         let unknown = (0..10_000).map(|_| JobId::random());
         let known = listener.choose(unknown.chain([a, a]));
         assert_eq!(known, [(a, JobState::Processing)]);
-        assert_eq!(listener.only.as_ref().map(HashSet::len), Some(1));
+        assert_eq!(listener.only.as_ref().map(HashMap::len), Some(1));
+        assert_eq!(hub.awaited(), [a]);
         hub.state(b, JobState::Error);
         hub.state(a, JobState::Ready);
         let last = listener.take(100).into_iter().map(|(id, e)| (id == a, e));
         assert!(last.clone().all(|(is_a, _)| is_a));
-        assert_eq!(last.last().unwrap().1, Event::State(JobState::Ready));
+        assert_eq!(
+            last.into_iter().next_back().unwrap().1,
+            Event::State(JobState::Ready)
+        );
         drop(listener);
-        assert!(!hub.is_heard());
+        assert!(!hub.is_heard() && hub.awaited().is_empty());
     }
 
     #[tokio::test]

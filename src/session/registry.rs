@@ -142,6 +142,11 @@ impl Registry {
         &self.context.opener.tools
     }
 
+    /// Encoder hardware of this machine.
+    pub fn accelerators(&self) -> &Arc<Accelerators> {
+        &self.context.opener.accelerators
+    }
+
     pub fn cache(&self) -> &SegmentCache {
         &self.context.cache
     }
@@ -369,6 +374,22 @@ impl Registry {
         }
     }
 
+    /// Goes on with streams whose end somebody waits for: without a player they would stop a little
+    /// ahead of where one might begin, and never end.
+    fn pursue_awaited(&self) {
+        for id in self.progress.awaited() {
+            let job = self.lock().jobs.get(&id).cloned();
+            let Some(job) = job else { continue };
+            let JobPhase::Open(stream) = job.phase() else {
+                continue;
+            };
+            if !stream.all_ready() {
+                job.touch(self.context.now_ms());
+                stream.advance();
+            }
+        }
+    }
+
     /// Tells listeners how far jobs are that are at work.
     fn announce_positions(&self) {
         for job in self.jobs() {
@@ -484,6 +505,7 @@ async fn janitor(registry: Weak<Registry>, cancel: CancellationToken) {
             return;
         };
         registry.announce_ends();
+        registry.pursue_awaited();
         registry.clean().await;
     }
 }

@@ -90,6 +90,9 @@ impl TrackView {
                 (false, true) => other.speed,
                 _ => self.speed,
             },
+            // Another rendition's unfinished segments are the same pictures once more.
+            growing: self.growing,
+            counts_units: self.counts_units,
             heads: [self.heads, other.heads].concat(),
             last_failure: self.last_failure.or(other.last_failure),
             disk_error: self.disk_error.or(other.disk_error),

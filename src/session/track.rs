@@ -190,6 +190,15 @@ impl Track {
         self.perform(&mut state, actions);
     }
 
+    /// Goes on towards the end, where no player asks for anything.
+    pub(super) fn advance(self: &Arc<Self>) {
+        let now = self.core.context.now_ms();
+        self.last_asked_ms.store(now, Ordering::Relaxed);
+        let mut state = self.lock();
+        let actions = state.scheduler.advance();
+        self.perform(&mut state, actions);
+    }
+
     /// Takes on the only head of an open-ended source.
     pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
         let mut state = self.lock();
@@ -422,6 +431,7 @@ impl Track {
         let growing = state.growing.iter();
         let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
         let plan = &self.core.plan;
+        let encoded = |nth: usize| plan.videos.get(nth).is_some_and(|v| v.encode.is_some());
         TrackView {
             ready: state.scheduler.ready_ranges(),
             growing: unfinished.map(|(_, growing)| growing.len()).collect(),

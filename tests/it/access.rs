@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp};
+use crate::cli::run;
 use crate::progress::Socket;
 use crate::resilience::clip;
 
@@ -182,6 +183,22 @@ async fn signed_addresses_play_without_the_key_and_only_their_job() {
         .await;
     assert!(answer.status == StatusCode::OK && !answer.text().contains("gst="));
     open.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submit_sends_the_key() {
+    let app = keyed().await;
+    let source = clip(app.folder.path(), "clip.mkv", 4);
+    let url = app.gateway.url();
+    let args = ["submit", &source, "--gateway", &url];
+    let refused = run(app.folder.path(), &args).await;
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("API key"), "{told}");
+    let args = [&args[..], &["--api-key", KEY]].concat();
+    let output = run(app.folder.path(), &args).await;
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("?gst=") && !told.contains(KEY), "{told}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -160,6 +160,25 @@ async fn bad_ends_are_told_and_outlive_their_jobs() {
     app.stop().await;
 }
 
+/// Nobody plays it, and it is longer than an encoder runs ahead of nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_end_is_awaited_is_made_to_the_end() {
+    let app = TestApp::with(|config| {
+        config.transcoding.buffer_ahead_seconds = 2;
+        config.transcoding.idle_timeout_seconds = 1;
+    })
+    .await;
+    let source = clip(app.folder.path(), "clip.mkv", 40);
+    let job = app.stream(&source, json!({})).await;
+    app.status_until(&job, LIMIT, |s| s["phase"] == "idle")
+        .await;
+    let mut socket = Socket::open(&app).await;
+    socket.subscribe(&job).await;
+    let events = life(&mut socket).await;
+    assert_eq!(status(events.last().unwrap()), Some("ready"));
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_mean_nothing_do_no_harm() {
     let app = TestApp::start().await;
@@ -232,9 +251,8 @@ async fn one_too_many_is_told_to_try_again() {
             "no place was given back"
         );
     }
-    let stopping = tokio::spawn(app.stop());
-    assert_eq!(second.closed().await, (1000, "server_shutdown".into()));
-    stopping.await.unwrap();
+    let ((), farewell) = tokio::join!(app.stop(), second.closed());
+    assert_eq!(farewell, (1000, "server_shutdown".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
