@@ -129,10 +129,6 @@ impl Registry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn accelerators(&self) -> &Accelerators {
-        &self.context.opener.accelerators
-    }
-
     /// Streams that were opened, by what encodes them.
     pub fn hardware_usage(&self) -> BTreeMap<&'static str, u64> {
         self.lock().usage.clone()
@@ -143,7 +139,7 @@ impl Registry {
     }
 
     /// Encoder hardware of this machine.
-    pub fn accelerators(&self) -> &Arc<Accelerators> {
+    pub fn accelerators(&self) -> &Accelerators {
         &self.context.opener.accelerators
     }
 
