@@ -17,6 +17,7 @@ mod serve;
 mod sharing;
 mod stream;
 mod subtitles;
+mod to_file;
 mod track;
 
 pub use cache::{CacheError, SegmentCache};
@@ -30,3 +31,4 @@ pub use rendition::{TrackId, TrackKind};
 pub use serve::{LiveBytes, Served, collect};
 pub use sharing::{SharedStream, ViewerCount};
 pub use stream::Stream;
+pub use to_file::{FileOrder, FileProgress, MadeFile};
