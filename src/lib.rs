@@ -8,6 +8,7 @@ pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;
 pub mod http;
+pub mod job;
 pub mod media;
 pub mod package;
 pub mod plan;

@@ -42,6 +42,7 @@ const MODULES: &[Module] = &[
     pure("hls", 2, &[]),
     pure("plan", 2, &["hls"]),
     pure("package", 2, &["hls"]),
+    pure("job", 2, &[]),
     rim("source", 3, &[]),
     rim("ffmpeg", 3, &["source"]),
     rim("session", 4, &[]),
