@@ -14,5 +14,6 @@ pub mod package;
 pub mod plan;
 pub mod session;
 pub mod source;
+pub mod store;
 pub mod telemetry;
 pub mod web_ui;

@@ -43,6 +43,7 @@ const MODULES: &[Module] = &[
     pure("plan", 2, &["hls"]),
     pure("package", 2, &["hls"]),
     pure("job", 2, &[]),
+    rim("store", 3, &[]),
     rim("source", 3, &[]),
     rim("ffmpeg", 3, &["source"]),
     rim("session", 4, &[]),
@@ -79,6 +80,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ffmpeg_sidecar", &["ffmpeg"]),
     ("rust_embed", &["web_ui"]),
     ("serde_yaml", &["config"]),
+    ("sqlx", &["store"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

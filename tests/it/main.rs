@@ -8,6 +8,8 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod databases;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod fake;
@@ -33,3 +35,5 @@ mod resilience;
 mod review;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod store;
