@@ -1,9 +1,11 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod app;
+pub mod artifact;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod dispatch;
 pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;

@@ -285,16 +285,4 @@ impl Store {
         };
         found.into_iter().map(count).collect()
     }
-
-    /// Forgets jobs that were final before `before`; the number of them.
-    pub async fn forget_final(&self, before: UnixMillis) -> Result<u64, StoreError> {
-        const FORGET: &str = "DELETE FROM jobs WHERE state IN ('done', 'failed', 'cancelled') \
-             AND updated_at < $1 AND NOT EXISTS (SELECT 1 FROM job_parents p JOIN jobs child \
-             ON child.id = p.child WHERE p.parent = jobs.id AND child.state = 'waiting')";
-        let rows = on_either!(self, write, |pool| {
-            let delete = sqlx::query(FORGET).bind(before.as_millis());
-            delete.execute(pool).await?.rows_affected()
-        });
-        Ok(rows)
-    }
 }

@@ -10,6 +10,8 @@ mod cli;
 #[cfg(test)]
 mod databases;
 #[cfg(test)]
+mod dispatch;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod fake;
