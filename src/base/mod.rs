@@ -1,7 +1,9 @@
 //! Newtypes and small tools without domain: times, rates, sizes, ids.
 
 mod id;
+mod time;
 mod units;
 
-pub use id::{JobId, ParseIdError};
+pub use id::{JobId, LeaseToken, ParseIdError, QueueId, WorkerId};
+pub use time::UnixMillis;
 pub use units::{Bitrate, FrameRate, MediaTime, ParseUnitError, Resolution};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::{Bitrate, MediaTime};
 
@@ -32,7 +32,7 @@ impl fmt::Display for UnknownName {
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $type { $($(#[$vdoc])* #[serde(rename = $name)] $variant),+ }
 
         impl $type {
@@ -113,7 +113,8 @@ names! {
 }
 
 /// How the output of a stream is to be made.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OutputRequest {
     pub format: OutputFormat,
     pub video: VideoChoice,
@@ -150,7 +151,8 @@ impl Default for OutputRequest {
 }
 
 /// A stream as the planner needs it: the source's place is not part of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StreamRequest {
     pub mode: Mode,
     pub output: OutputRequest,
@@ -161,7 +163,7 @@ pub struct StreamRequest {
 }
 
 /// A subtitle file to offer beside the source's own tracks (contract 3.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubtitleRequest {
     pub url: String,
     pub label: Option<String>,

@@ -42,9 +42,13 @@ const MODULES: &[Module] = &[
     pure("hls", 2, &[]),
     pure("plan", 2, &["hls"]),
     pure("package", 2, &["hls"]),
+    pure("job", 2, &[]),
+    rim("artifact", 3, &[]),
+    rim("store", 3, &[]),
     rim("source", 3, &[]),
     rim("ffmpeg", 3, &["source"]),
     rim("discovery", 4, &[]),
+    rim("dispatch", 4, &[]),
     rim("session", 4, &[]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),
@@ -83,6 +87,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config"]),
     ("socket2", &["discovery"]),
     ("tokio_tungstenite", &["http"]),
+    ("object_store", &["artifact"]),
+    ("sqlx", &["store"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

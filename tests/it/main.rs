@@ -17,6 +17,9 @@ mod cli;
 mod clients;
 #[cfg(test)]
 mod discovery;
+mod databases;
+#[cfg(test)]
+mod dispatch;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
@@ -49,3 +52,5 @@ mod review;
 mod runs;
 #[cfg(test)]
 mod sharing;
+#[cfg(test)]
+mod store;

@@ -1,0 +1,16 @@
+//! Queued work: what a job is, and every change it can go through. Pure.
+//!
+//! A job is made by [`Job::new`] and changed by [`apply`] only. Who stores jobs writes what `apply`
+//! returns, and nothing else; [`Job::version`] tells whether somebody was faster.
+
+mod apply;
+mod model;
+mod retry;
+mod spec;
+mod worker;
+
+pub use apply::{Effects, Event, Proof, Refused, apply};
+pub use model::{Failure, Job, JobOutput, JobState, Lease, NewJob, Progress};
+pub use retry::{Backoff, RetryPolicy};
+pub use spec::{BatchSpec, JobKind, JobSpec, SpecError, TranscodeSpec, codec_family};
+pub use worker::{Abilities, Worker, choose_by_size};

@@ -1,0 +1,166 @@
+//! What is to be done, as it is stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::media::StreamRequest;
+
+/// One piece of work. Rows outlive programs: a variant that was ever written is read for ever, and
+/// fields that are added have defaults. The JSON carries a version ([`JobSpec::to_json`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobSpec {
+    Transcode(TranscodeSpec),
+    Batch(Box<BatchSpec>),
+}
+
+/// A whole file in another codec (distconv contract, section 1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TranscodeSpec {
+    pub source_url: String,
+    /// As the client wrote it: a codec or the name of an ffmpeg encoder.
+    pub target_codec: String,
+    /// What the client says of the size, in megabytes; 0 when it says nothing.
+    #[serde(default)]
+    pub size_mb: f64,
+    /// Attempts as the client counts them; 0 means one.
+    #[serde(default)]
+    pub max_retries: u64,
+}
+
+/// A whole file as GhostStream's `mode: batch` asks for it (GhostStream contract, section 3.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchSpec {
+    pub source: String,
+    #[serde(default)]
+    pub request: StreamRequest,
+    #[serde(default)]
+    pub session_id: Option<String>,
+}
+
+/// The kinds of work, for filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    Transcode,
+    Batch,
+}
+
+impl JobKind {
+    pub const ALL: &'static [JobKind] = &[JobKind::Transcode, JobKind::Batch];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            JobKind::Transcode => "transcode",
+            JobKind::Batch => "batch",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|k| k.name() == name)
+    }
+}
+
+/// A stored job that this program cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("a stored job cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("a stored job has version {0}; this program knows {VERSION}")]
+    Version(u32),
+}
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u32,
+    spec: T,
+}
+
+impl JobSpec {
+    pub fn kind(&self) -> JobKind {
+        match self {
+            JobSpec::Transcode(_) => JobKind::Transcode,
+            JobSpec::Batch(_) => JobKind::Batch,
+        }
+    }
+
+    /// What a worker must be able to do besides the kind: the codec it encodes to. `None`: any worker
+    /// of the kind will do.
+    pub fn requires(&self) -> Option<String> {
+        match self {
+            JobSpec::Transcode(spec) => Some(codec_family(&spec.target_codec)),
+            JobSpec::Batch(_) => None,
+        }
+    }
+
+    /// The stored form: `{"v": 1, "spec": {"kind": ..., ...}}`.
+    pub fn to_json(&self) -> Result<String, SpecError> {
+        Ok(serde_json::to_string(&Versioned {
+            v: VERSION,
+            spec: self,
+        })?)
+    }
+
+    /// # Errors
+    /// The text was written by a later program, or by none of ours.
+    pub fn from_json(text: &str) -> Result<Self, SpecError> {
+        let any: Versioned<serde_json::Value> = serde_json::from_str(text)?;
+        if any.v != VERSION {
+            return Err(SpecError::Version(any.v));
+        }
+        Ok(serde_json::from_value(any.spec)?)
+    }
+}
+
+/// One word for the encoders of a codec, so that a worker that lists `h264` is offered work for
+/// `libx264`. Words that are not known stand for themselves, in lower case.
+pub fn codec_family(name: &str) -> String {
+    let name = name.trim().to_ascii_lowercase();
+    let family = match name.as_str() {
+        "libx264" | "avc" | "x264" | "h264_nvenc" | "h264_vaapi" | "h264_qsv" => "h264",
+        "libx265" | "hevc" | "x265" | "hevc_nvenc" | "hevc_vaapi" | "hevc_qsv" => "h265",
+        "libvpx" => "vp8",
+        "libvpx-vp9" => "vp9",
+        "libsvtav1" | "libaom-av1" | "librav1e" => "av1",
+        other => other,
+    };
+    family.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every form that was ever stored.
+    #[test]
+    fn stored_jobs_of_all_versions_are_read() {
+        let old = r#"{"v":1,"spec":{"kind":"transcode","source_url":"http://h/v.mp4","target_codec":"h264"}}"#;
+        let spec = JobSpec::from_json(old).unwrap();
+        let JobSpec::Transcode(t) = &spec else {
+            panic!("{spec:?}")
+        };
+        assert_eq!((t.size_mb, t.max_retries), (0.0, 0));
+        let old = r#"{"v":1,"spec":{"kind":"batch","source":"a.mkv","request":{"mode":"batch","output":{"format":"mp4"}}}}"#;
+        let spec = JobSpec::from_json(old).unwrap();
+        assert_eq!(spec.kind(), JobKind::Batch);
+        assert_eq!(JobSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+    }
+
+    #[test]
+    fn what_a_later_program_wrote_is_refused_by_its_version() {
+        let later = JobSpec::from_json(r#"{"v":2,"spec":{"kind":"hologram"}}"#).unwrap_err();
+        assert_eq!(
+            later.to_string(),
+            "a stored job has version 2; this program knows 1"
+        );
+        assert!(JobSpec::from_json("{}").is_err());
+    }
+
+    #[test]
+    fn encoders_belong_to_codecs() {
+        assert_eq!(codec_family("libx264"), codec_family("H264"));
+        assert_eq!(codec_family("h265"), "h265");
+        assert_eq!(codec_family("nosuchcodec"), "nosuchcodec");
+    }
+}
