@@ -142,11 +142,6 @@ impl Registry {
         &self.context.opener.tools
     }
 
-    /// Encoder hardware of this machine.
-    pub fn accelerators(&self) -> &Arc<Accelerators> {
-        &self.context.opener.accelerators
-    }
-
     pub fn cache(&self) -> &SegmentCache {
         &self.context.cache
     }

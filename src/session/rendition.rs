@@ -80,8 +80,6 @@ impl TrackView {
         );
         let any = !self.heads.is_empty() || !other.heads.is_empty();
         TrackView {
-            growing: [self.growing, other.growing].concat(),
-            counts_units: self.counts_units && other.counts_units,
             made: count.max(self.made).max(other.made),
             ready,
             paused: any && !mine && !others,

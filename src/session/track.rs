@@ -431,7 +431,6 @@ impl Track {
         let growing = state.growing.iter();
         let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
         let plan = &self.core.plan;
-        let encoded = |nth: usize| plan.videos.get(nth).is_some_and(|v| v.encode.is_some());
         TrackView {
             ready: state.scheduler.ready_ranges(),
             growing: unfinished.map(|(_, growing)| growing.len()).collect(),
