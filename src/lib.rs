@@ -11,6 +11,8 @@ pub mod http;
 pub mod media;
 pub mod package;
 pub mod plan;
+pub mod queries;
+pub mod scratch;
 pub mod session;
 pub mod source;
 pub mod telemetry;

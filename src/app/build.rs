@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::ffmpeg::{Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::plan::PlanSettings;
+use crate::queries::QuerySettings;
+use crate::scratch::ScratchFolder;
 use crate::session::{CacheError, Opener, SessionSettings};
 use crate::source::{SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 
@@ -30,6 +32,8 @@ pub enum StartError {
     },
     #[error("cannot write the ready file {path}: {source}")]
     ReadyFile { path: String, source: io::Error },
+    #[error("transcoding.temp_directory {path} cannot be used: {source}")]
+    Scratch { path: String, source: io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -52,6 +56,7 @@ pub async fn opener(
         launcher: Launcher::new(tracker.clone()).map_err(StartError::Thread)?,
         client: SourceClient::new(policy.clone()),
         cache: Arc::default(),
+        authorization: None,
         policy,
         plan: plan_settings(config),
         tracker: tracker.clone(),
@@ -104,4 +109,25 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         retention: RETENTION,
         segment_seconds: f64::from(t.segment_duration),
     }
+}
+
+pub(super) fn query_settings(config: &Config) -> QuerySettings {
+    let q = &config.queries;
+    QuerySettings {
+        concurrency: q.concurrency as usize,
+        queue_timeout: Duration::from_secs(u64::from(q.queue_timeout_seconds)),
+        timeout: Duration::from_secs(u64::from(q.timeout_seconds)),
+        cache_max_bytes: q.cache_max_bytes.bytes(),
+        max_download_bytes: q.max_download_bytes.bytes(),
+    }
+}
+
+/// A folder for what queries keep, beside the segments.
+pub(super) fn query_folder(config: &Config) -> Result<ScratchFolder, StartError> {
+    let parent = &config.transcoding.temp_directory;
+    let opened = ScratchFolder::open(parent, "queries-").and_then(ScratchFolder::canonical);
+    opened.map_err(|source| StartError::Scratch {
+        path: parent.display().to_string(),
+        source,
+    })
 }

@@ -11,14 +11,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::http::{AppState, ServerSettings, router, serve};
+use crate::queries::{Queries, QueryParts};
 use crate::session::{Registry, RegistryParts, SegmentCache};
 
-use super::build::{StartError, opener, session_settings};
+use super::build::{StartError, opener, query_folder, query_settings, session_settings};
 
 /// A running gateway. Dropping it without [`Gateway::stop`] leaves its tasks to the runtime.
 pub struct Gateway {
     address: SocketAddr,
     registry: Arc<Registry>,
+    queries: Arc<Queries>,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
     /// Ends everything else, and connections that are still open.
@@ -49,6 +51,11 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         ffmpeg = %opener.tools.hardware.ffmpeg_version,
         "starting"
     );
+    let queries = Queries::new(QueryParts {
+        opener: opener.clone(),
+        folder: query_folder(config)?,
+        settings: query_settings(config),
+    });
     let registry = Registry::new(RegistryParts {
         opener,
         cache,
@@ -66,6 +73,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
+        queries: queries.clone(),
+        legacy_query_errors: config.queries.legacy_errors,
         tracker: work.clone(),
     };
     let settings = ServerSettings {
@@ -85,6 +94,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     Ok(Gateway {
         address,
         registry,
+        queries,
         stop_serving,
         cancel,
         connections,
@@ -103,6 +113,10 @@ impl Gateway {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub fn queries(&self) -> &Arc<Queries> {
+        &self.queries
     }
 
     /// Writes the gateway's URL to `path`, whole or not at all.

@@ -8,9 +8,9 @@ mod probe;
 mod process;
 mod toolchain;
 
-pub use command::encoder_command;
+pub use command::{encoder_command, picture_command};
 pub use launcher::{Launcher, SpawnError};
 pub use log::LogTail;
-pub use probe::{ProbeError, probe_source, scan_duration};
+pub use probe::{ProbeError, describe_source, probe_source, scan_duration};
 pub use process::{ExitReport, Process, ProgressReport};
 pub use toolchain::{ToolSettings, Toolchain, ToolchainError};

@@ -4,6 +4,7 @@ mod body;
 mod error;
 mod files;
 mod health;
+mod queries;
 mod router;
 mod server;
 mod state;

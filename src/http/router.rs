@@ -14,7 +14,7 @@ use crate::web_ui;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{files, health, stream, transcode};
+use super::{files, health, queries, stream, transcode};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -38,6 +38,7 @@ pub fn router(state: AppState) -> Router {
             header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
             header::ACCEPT_RANGES,
+            header::ETAG,
             HeaderName::from_static("retry-after"),
         ]);
     Router::new()
@@ -62,6 +63,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/{id}", delete(transcode::delete))
         .route("/stream/{id}/{*file}", get(stream::file))
         .route("/api/v2/files", get(files::list))
+        .merge(queries::routes(&state))
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)

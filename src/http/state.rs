@@ -7,6 +7,7 @@ use http::HeaderMap;
 use tokio_util::task::TaskTracker;
 
 use crate::media::{AudioChoice, VideoChoice};
+use crate::queries::Queries;
 use crate::session::Registry;
 
 use super::wire::Defaults;
@@ -21,6 +22,9 @@ pub struct AppState {
     /// Codecs of requests that name none.
     pub default_video: VideoChoice,
     pub default_audio: AudioChoice,
+    pub queries: Arc<Queries>,
+    /// Whether refused queries are answered with the original's status 200.
+    pub legacy_query_errors: bool,
     /// Owns work that goes on when its client has left.
     pub tracker: TaskTracker,
 }

@@ -4,6 +4,7 @@ mod audio;
 mod color;
 mod error;
 mod live;
+pub mod query;
 mod run;
 mod stream;
 mod video;

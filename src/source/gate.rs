@@ -20,6 +20,8 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::authorization::Authorization;
+use super::client::https_connector;
 use super::policy::SourcePolicy;
 use crate::media::SourceLocator;
 
@@ -29,6 +31,25 @@ use report::SharedReport;
 /// How long a source may send nothing, before the head of its answer or within the body.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a gate may do beyond the usual.
+#[derive(Debug, Clone)]
+pub struct GateOptions {
+    /// Credentials that requests to the origin's host carry, and no others. With https the gate
+    /// itself speaks TLS to that host: see [`GateGuard::input_url`].
+    pub authorization: Option<Authorization>,
+    /// How long a source may send nothing.
+    pub patience: Duration,
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        GateOptions {
+            authorization: None,
+            patience: SOURCE_PATIENCE,
+        }
+    }
+}
+
 /// Opens gates; see [`Gate::open`].
 #[derive(Debug)]
 pub struct Gate;
@@ -37,6 +58,7 @@ pub struct Gate;
 #[derive(Debug)]
 pub struct GateGuard {
     proxy_url: String,
+    authorization: Option<Authorization>,
     report: Arc<SharedReport>,
     _close: DropGuard,
 }
@@ -52,16 +74,7 @@ impl Gate {
         origin: &SourceLocator,
         tracker: &TaskTracker,
         cancel: &CancellationToken,
-    ) -> io::Result<GateGuard> {
-        Self::open_with(policy, origin, tracker, cancel, SOURCE_PATIENCE)
-    }
-
-    fn open_with(
-        policy: Arc<SourcePolicy>,
-        origin: &SourceLocator,
-        tracker: &TaskTracker,
-        cancel: &CancellationToken,
-        patience: Duration,
+        options: GateOptions,
     ) -> io::Result<GateGuard> {
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -69,17 +82,23 @@ impl Gate {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let cancel = cancel.child_token();
         let report = Arc::new(SharedReport::default());
+        let authorization = options.authorization;
+        let tls = authorization.as_ref().filter(|a| a.is_https());
+        let tls = tls.map(|_| https_connector(policy.clone()));
         let context = Arc::new(serve::Context {
             policy,
+            authorization: authorization.clone(),
+            tls,
             origin_port: origin.url().and_then(url::Url::port_or_known_default),
             report: report.clone(),
             tracker: tracker.clone(),
             cancel: cancel.clone(),
-            patience,
+            patience: options.patience,
         });
         tracker.spawn(serve::accept(listener, context));
         Ok(GateGuard {
             proxy_url,
+            authorization,
             report,
             _close: cancel.drop_guard(),
         })
@@ -90,6 +109,18 @@ impl GateGuard {
     /// `http://127.0.0.1:PORT`, for the variable `http_proxy`.
     pub fn proxy_url(&self) -> &str {
         &self.proxy_url
+    }
+
+    /// `source` as ffmpeg must name it to read it through this gate: an https source with
+    /// credentials is asked for as http, and the gate speaks TLS to its host. ffmpeg itself would
+    /// carry the credentials on to every host that it is redirected to.
+    pub fn named(&self, source: &SourceLocator) -> SourceLocator {
+        match (source, &self.authorization) {
+            (SourceLocator::Http(url), Some(authorization)) => {
+                SourceLocator::Http(authorization.as_plain(url).unwrap_or_else(|| url.clone()))
+            }
+            _ => source.clone(),
+        }
     }
 
     /// What happened so far.

@@ -93,8 +93,12 @@ fn open(names: &[(&str, &[&[&str]])], deny: &[&str], origin: &str) -> Fixture {
     let policy = Arc::new(SourcePolicy::new(settings).unwrap().with_names(names));
     let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
     let origin = SourceLocator::Http(url::Url::parse(origin).unwrap());
-    let guard =
-        Gate::open_with(policy, &origin, &tracker, &cancel, Duration::from_secs(1)).unwrap();
+    let value = http::HeaderValue::from_static("Bearer secret");
+    let options = GateOptions {
+        authorization: Authorization::new(&origin, value),
+        patience: Duration::from_secs(1),
+    };
+    let guard = Gate::open(policy, &origin, &tracker, &cancel, options).unwrap();
     Fixture {
         tracker,
         cancel,

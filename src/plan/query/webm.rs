@@ -1,0 +1,131 @@
+//! A WebM stream that is watched while it is made.
+
+use crate::base::{Bitrate, Resolution};
+use crate::hardware::Hardware;
+use crate::media::query::{Fit, Position, WebmAudio, WebmQuery, WebmVideo};
+use crate::media::{MaxResolution, SourceProbe, VideoStream};
+use crate::plan::color;
+use crate::plan::{Invocation, PlanSettings};
+
+use super::{QueryPlanError, args, deinterlaced, fit_even, time_of};
+
+/// The original's rate for its box of 426x240.
+const SMALL_BITS_PER_SECOND: f64 = 256_000.0;
+const SMALL_PIXELS: f64 = 426.0 * 240.0;
+
+/// Plans `/webm`; the output goes to a pipe.
+pub fn plan_webm(
+    probe: &SourceProbe,
+    query: &WebmQuery,
+    is_live: bool,
+    hardware: &Hardware,
+    settings: &PlanSettings,
+) -> Result<Invocation, QueryPlanError> {
+    let start = match query.start {
+        Position::At(t) if is_live && !t.is_positive() => t,
+        _ if is_live => return Err(QueryPlanError::LivePosition),
+        position => time_of(position, probe)?,
+    };
+    let video = probe.main_video();
+    let audio = probe.main_audio().filter(|_| query.audio != WebmAudio::None);
+    if video.is_none() && audio.is_none() {
+        return Err(QueryPlanError::NothingToPlay);
+    }
+    let mut input = Vec::new();
+    if start.is_positive() {
+        input.extend(["-ss".to_owned(), start.to_string()]);
+    }
+    let mut output = Vec::new();
+    if let Some(duration) = query.duration {
+        output.extend(["-t".to_owned(), duration.to_string()]);
+    }
+    if let Some(video) = video {
+        let size = bounded(fit_even(video.display_size(), query.fit), settings.max_resolution);
+        let mut filters = deinterlaced(video);
+        filters.extend(color::scale_and_map(video, size, settings.tone_map, hardware)?);
+        output.extend(["-map".to_owned(), format!("0:{}", video.index)]);
+        output.extend(["-vf".to_owned(), filters.join(",")]);
+        output.extend(video_encoder(video, query, size, hardware, settings)?);
+    }
+    if let Some(audio) = audio {
+        let encoder = match query.audio {
+            WebmAudio::Vorbis => "libvorbis",
+            WebmAudio::Opus | WebmAudio::None => "libopus",
+        };
+        require(hardware, "audio_codec", encoder)?;
+        output.extend(["-map".to_owned(), format!("0:{}", audio.index)]);
+        output.extend(args(["-c:a", encoder, "-b:a", "64k", "-ac", "2"]));
+    }
+    output.extend(args(["-sn", "-dn", "-map_metadata", "-1"]));
+    // A cluster is held back until it is complete.
+    output.extend(args(["-f", "webm", "-cluster_time_limit", "1000", "-flush_packets", "1"]));
+    Ok(Invocation { input, output })
+}
+
+/// Within the box of `limits.max_resolution`.
+fn bounded(size: Resolution, limit: MaxResolution) -> Resolution {
+    let Some((long, short)) = limit.sides() else {
+        return size;
+    };
+    let (width, height) = if size.width >= size.height { (long, short) } else { (short, long) };
+    let fit = Fit {
+        width: Some(width),
+        height: Some(height),
+        upscale: false,
+    };
+    fit_even(size, fit)
+}
+
+fn video_encoder(
+    video: &VideoStream,
+    query: &WebmQuery,
+    size: Resolution,
+    hardware: &Hardware,
+    settings: &PlanSettings,
+) -> Result<Vec<String>, QueryPlanError> {
+    let pixels = f64::from(size.width) * f64::from(size.height);
+    let usual = SMALL_BITS_PER_SECOND * (pixels / SMALL_PIXELS).powf(0.75);
+    let bitrate = query.bitrate.unwrap_or(Bitrate((usual.round() as u64).max(32_000)));
+    let bitrate = bitrate.min(settings.max_bitrate).bits_per_second();
+    // A tile is at least 256 pixels wide.
+    let tiles = (size.width / 256).max(1).ilog2().min(2).to_string();
+    let (encoder, options) = match query.video {
+        WebmVideo::Vp9 => {
+            let mut options = args(["-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1"]);
+            options.extend(args(["-lag-in-frames", "0", "-auto-alt-ref", "0", "-tile-columns"]));
+            options.push(tiles);
+            ("libvpx-vp9", options)
+        }
+        WebmVideo::Vp8 => {
+            let mut options = args(["-deadline", "realtime", "-cpu-used", "8"]);
+            options.extend(args(["-lag-in-frames", "0", "-auto-alt-ref", "0"]));
+            ("libvpx", options)
+        }
+        WebmVideo::Av1 => {
+            let mut options = args(["-usage", "realtime", "-cpu-used", "8", "-row-mt", "1"]);
+            options.extend(args(["-lag-in-frames", "0", "-tile-columns"]));
+            options.push(tiles);
+            ("libaom-av1", options)
+        }
+    };
+    require(hardware, "video_codec", encoder)?;
+    let mut all = args(["-c:v", encoder, "-b:v"]);
+    all.push(bitrate.to_string());
+    all.extend(options);
+    all.extend(args(["-threads", "4"]));
+    // A player that joins or seeks waits for a key frame.
+    let rate = video.average_rate.map_or(25.0, |r| r.as_f64()).clamp(1.0, 120.0);
+    all.extend(["-g".to_owned(), ((rate * 5.0).round() as u32).to_string()]);
+    Ok(all)
+}
+
+fn require(
+    hardware: &Hardware,
+    parameter: &'static str,
+    encoder: &'static str,
+) -> Result<(), QueryPlanError> {
+    match hardware.has_encoder(encoder) {
+        true => Ok(()),
+        false => Err(QueryPlanError::NoEncoder { parameter, encoder }),
+    }
+}
