@@ -170,7 +170,13 @@ async fn storyboard(
     let text = Bytes::from(board.vtt(|sheet| format!("{link}&sheet={sheet}")));
     let tag = content_tag(&text);
     let private = headers.contains_key(SOURCE_AUTHORIZATION);
-    Ok(finished(text, "text/vtt; charset=utf-8", &tag, &headers, private))
+    Ok(finished(
+        text,
+        "text/vtt; charset=utf-8",
+        &tag,
+        &headers,
+        private,
+    ))
 }
 
 /// Cancelled when the client goes, as is its encoder.
@@ -189,7 +195,8 @@ async fn webm(
         None => unmeasured(),
         Some(body) => {
             let stream = body.into_stream();
-            let stream = stream.inspect_err(|error| tracing::warn!(%error, "a WebM stream ended early"));
+            let stream =
+                stream.inspect_err(|error| tracing::warn!(%error, "a WebM stream ended early"));
             Body::from_stream(stream).into_response()
         }
     };
@@ -255,7 +262,9 @@ fn content_tag(content: &[u8]) -> String {
 /// RFC 9110 section 13.1.2; the comparison is weak.
 fn client_has(headers: &HeaderMap, tag: &str) -> bool {
     let lists = headers.get_all(header::IF_NONE_MATCH).iter();
-    let tags = lists.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let tags = lists
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     let mut tags = tags.map(|t| t.trim().trim_start_matches("W/"));
     tags.any(|t| t == "*" || t == tag)
 }

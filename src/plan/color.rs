@@ -92,17 +92,21 @@ pub(super) fn picture(
     let mut filters = Vec::new();
     let mapped = video.color.transfer_kind() != Transfer::Sdr && tone_map;
     if mapped {
-        filters = scale_and_map(video, size, true, hardware)?;
-        filters.extend(colors.from_matrix(Some("bt709")));
-    } else {
-        if video.color.dolby_vision_profile == Some(5) && !has_base_layer_colors(&video.color) {
-            return Err(PlanError::DolbyVision5);
-        }
-        filters.extend(colors.from_matrix(Some(matrix(video))));
-        let scale = format!("scale={}:{}:flags=bicubic:", size.width, size.height);
-        filters[0] = filters[0].replacen("scale=", &scale, 1);
-        filters.push("setsar=1".into());
+        // zscale refuses odd sizes of 4:2:0.
+        let even = Resolution {
+            width: size.width.next_multiple_of(2),
+            height: size.height.next_multiple_of(2),
+        };
+        filters = scale_and_map(video, even, true, hardware)?;
+    } else if video.color.dolby_vision_profile == Some(5) && !has_base_layer_colors(&video.color) {
+        return Err(PlanError::DolbyVision5);
     }
+    let from = if mapped { "bt709" } else { matrix(video) };
+    let scale = format!("scale={}:{}:flags=bicubic:", size.width, size.height);
+    for filter in colors.from_matrix(Some(from)) {
+        filters.push(filter.replacen("scale=", &scale, 1));
+    }
+    filters.push("setsar=1".into());
     Ok(filters)
 }
 

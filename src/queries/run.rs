@@ -190,7 +190,10 @@ pub(super) async fn encode_raw(
         gate: None,
         permit: Some(permit.clone()),
         tracker: opener.tracker.clone(),
-        secrets: [raw.path.display().to_string(), file.path.display().to_string()],
+        secrets: [
+            raw.path.display().to_string(),
+            file.path.display().to_string(),
+        ],
     };
     let mut piped = Vec::new();
     let (_, exit) = run.copy(&mut piped, MAX_RESULT_BYTES).await?;

@@ -126,7 +126,15 @@ async fn take_one(
     for invocation in attempts {
         let mut picture = Vec::with_capacity(bytes);
         let limit = bytes as u64;
-        let copied = copy_output(opener, permit, source, None, invocation, &mut picture, limit);
+        let copied = copy_output(
+            opener,
+            permit,
+            source,
+            None,
+            invocation,
+            &mut picture,
+            limit,
+        );
         match copied.await {
             Ok(_) if picture.len() == bytes => return Ok(picture),
             Ok(_) => {}

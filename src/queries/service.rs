@@ -14,11 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::media::query::{
-    MetaQuery, PreviewQuery, StoryboardQuery, ThumbQuery, WebmQuery,
-};
+use crate::media::query::{MetaQuery, PreviewQuery, StoryboardQuery, ThumbQuery, WebmQuery};
 use crate::plan::query::{
-    SampledPlan, Storyboard, picture_runs, plan_preview, plan_sheet, plan_storyboard, plan_webm, watermark_plan,
+    SampledPlan, Storyboard, picture_runs, plan_preview, plan_sheet, plan_storyboard, plan_webm,
+    watermark_plan,
 };
 use crate::scratch::ScratchFolder;
 use crate::session::Opener;
@@ -183,13 +182,20 @@ impl Queries {
             Query::Thumb(ThumbQuery {
                 watermark: Some(mark),
                 ..
-            }) => Some(find(&opener, &mark.url).await.map_err(QueryError::watermark)?),
+            }) => Some(
+                find(&opener, &mark.url)
+                    .await
+                    .map_err(QueryError::watermark)?,
+            ),
             _ => None,
         };
         let all = std::iter::once(&source).chain(&watermark);
         let is_versioned = all.clone().all(|f| f.version.is_some());
         // Without a version, it is at least the same place with the same credentials.
-        let credentials = opener.authorization.as_ref().map(Authorization::fingerprint);
+        let credentials = opener
+            .authorization
+            .as_ref()
+            .map(Authorization::fingerprint);
         let name = |f: &Found| f.version.clone().unwrap_or_else(|| f.locator.identity());
         let names: Vec<String> = all.map(name).collect();
         let key = Key::of(&[
@@ -356,7 +362,14 @@ impl Prepared {
         let (facts, opener) = (&source.facts, &self.opener);
         let (keyframes, hardware) = (facts.keyframes.as_ref(), &opener.tools.hardware);
         let sheet = query.sheet.unwrap_or(0);
-        let plan = plan_sheet(&facts.probe, keyframes, query, sheet, hardware, &opener.plan)?;
+        let plan = plan_sheet(
+            &facts.probe,
+            keyframes,
+            query,
+            sheet,
+            hardware,
+            &opener.plan,
+        )?;
         self.sampled(permit, &source, &plan).await
     }
 
@@ -410,7 +423,8 @@ impl Prepared {
     ) -> Result<Option<WebmBody>, Arc<QueryError>> {
         let work = async {
             let permit = self.queries.place().await?;
-            self.in_time(self.begin_webm(&permit, query, is_wanted)).await
+            self.in_time(self.begin_webm(&permit, query, is_wanted))
+                .await
         };
         work.await.map_err(Arc::new)
     }

@@ -8,9 +8,7 @@ use tokio::io::AsyncReadExt;
 use crate::media::SourceLocator;
 use crate::media::index::index_follows_media;
 use crate::session::{Facts, Opener};
-use crate::source::{
-    Download, InputOptions, SourceError, Validators, picture_input_options,
-};
+use crate::source::{Download, InputOptions, SourceError, Validators, picture_input_options};
 
 use super::error::QueryError;
 

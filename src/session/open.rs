@@ -15,8 +15,8 @@ use crate::media::index::ContainerHint;
 use crate::media::{KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
 use crate::source::{
-    Authorization, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient, SourceError,
-    SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
+    Authorization, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient,
+    SourceError, SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
 };
 
 use super::error::SessionError;
@@ -240,8 +240,7 @@ impl Opener {
                     authorization: self.authorization.clone(),
                     ..GateOptions::default()
                 };
-                Gate::open(self.policy.clone(), locator, &self.tracker, cancel, options)
-                    .map(Some)
+                Gate::open(self.policy.clone(), locator, &self.tracker, cancel, options).map(Some)
             }
             SourceLocator::File(_) | SourceLocator::Live(_) => Ok(None),
         }

@@ -107,7 +107,9 @@ mod tests {
         assert!(auth.for_host(false, "films.example", 8080).is_none());
         let source = SourceLocator::Http(url("https://films.example/a.mp4"));
         let auth = Authorization::new(&source, HeaderValue::from_static("x")).unwrap();
-        let plain = auth.as_plain(&url("https://u:p@films.example/b?c")).unwrap();
+        let plain = auth
+            .as_plain(&url("https://u:p@films.example/b?c"))
+            .unwrap();
         assert_eq!(plain.as_str(), "http://films.example:443/b?c");
         assert!(auth.as_plain(&url("https://other.example/b")).is_none());
     }

@@ -46,7 +46,9 @@ pub enum SourceError {
     NoRanges,
     #[error("the source changed or ended while it was read")]
     Changed,
-    #[error("the source is larger than {limit_bytes} bytes, which is the most that is copied of it")]
+    #[error(
+        "the source is larger than {limit_bytes} bytes, which is the most that is copied of it"
+    )]
     TooLarge { limit_bytes: u64 },
     #[error("no space to copy the source to")]
     NoDisk,

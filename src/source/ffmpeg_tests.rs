@@ -127,7 +127,14 @@ impl Fixture {
         let cancel = CancellationToken::new();
         let gate = {
             let options = GateOptions::default();
-            Gate::open(self.policy.clone(), &source, &self.tracker, &cancel, options).unwrap()
+            Gate::open(
+                self.policy.clone(),
+                &source,
+                &self.tracker,
+                &cancel,
+                options,
+            )
+            .unwrap()
         };
         let options = ffmpeg_input_options(&source, Some(gate.proxy_url()));
         let mut ffmpeg = command("ffmpeg");

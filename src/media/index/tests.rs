@@ -120,7 +120,10 @@ fn an_index_behind_its_media_is_seen_from_the_start() {
         out
     };
     for (boxes, behind) in [
-        (&[(20, b"ftyp"), (8, b"free"), (5_000_000, b"mdat")][..], true),
+        (
+            &[(20, b"ftyp"), (8, b"free"), (5_000_000, b"mdat")][..],
+            true,
+        ),
         (&[(20, b"ftyp"), (1, b"mdat")], true),
         (&[(20, b"ftyp"), (60, b"moov"), (90, b"mdat")], false),
         (&[(20, b"ftyp"), (7, b"free"), (90, b"mdat")], false),

@@ -56,11 +56,40 @@ fn values_are_read_as_browsers_send_them() {
 #[test]
 fn what_cannot_be_obeyed_is_named() {
     for bad in [
-        "t=-1", "t=+1", "t=1e3", "t=nan", "t=inf", "t=101%", "t=%", "t=1:30", "t=1,2", "t=999999",
-        "width=0", "width=1000000000", "width=-1", "width=8193", "width=99999999999999999999",
-        "width=10.5", "width=iw*2", "height=0", "height=100:flags=x", "quality=0", "quality=101",
-        "alpha=1.1", "alpha=-0.1", "alpha=.5", "alpha=0.5[x]", "scale=2", "scale=nan", "offset=1.5",
-        "offset=W-w", "format=svg", "format=jpg,png", "upscale=maybe", "t=1&t=2", "format=",
+        "t=-1",
+        "t=+1",
+        "t=1e3",
+        "t=nan",
+        "t=inf",
+        "t=101%",
+        "t=%",
+        "t=1:30",
+        "t=1,2",
+        "t=999999",
+        "width=0",
+        "width=1000000000",
+        "width=-1",
+        "width=8193",
+        "width=99999999999999999999",
+        "width=10.5",
+        "width=iw*2",
+        "height=0",
+        "height=100:flags=x",
+        "quality=0",
+        "quality=101",
+        "alpha=1.1",
+        "alpha=-0.1",
+        "alpha=.5",
+        "alpha=0.5[x]",
+        "scale=2",
+        "scale=nan",
+        "offset=1.5",
+        "offset=W-w",
+        "format=svg",
+        "format=jpg,png",
+        "upscale=maybe",
+        "t=1&t=2",
+        "format=",
     ] {
         let name = bad.split('=').next().unwrap();
         match thumb(bad) {
@@ -70,8 +99,16 @@ fn what_cannot_be_obeyed_is_named() {
     }
     let webm = |text: &str| WebmQuery::read(&p(text)).map(|_| ());
     for bad in [
-        "bitrate=1", "bitrate=fast", "bitrate=99M", "bitrate=1M;x", "duration=0", "duration=-5",
-        "video_codec=h264", "audio_codec=mp3", "width=2", "t=x",
+        "bitrate=1",
+        "bitrate=fast",
+        "bitrate=99M",
+        "bitrate=1M;x",
+        "duration=0",
+        "duration=-5",
+        "video_codec=h264",
+        "audio_codec=mp3",
+        "width=2",
+        "t=x",
     ] {
         let name = bad.split('=').next().unwrap();
         let error = webm(bad).expect_err(bad).to_string();

@@ -53,12 +53,30 @@ pub(super) fn encoder(
             // ffmpeg's scale goes from 2 (best) to 31.
             let q = format!("{:.2}", 2.0 + worse * 29.0 / 99.0);
             let options = vec!["-q:v".to_owned(), q];
-            ("mjpeg", options, "image2pipe", PictureColors::Jpeg, Output::Pipe)
+            (
+                "mjpeg",
+                options,
+                "image2pipe",
+                PictureColors::Jpeg,
+                Output::Pipe,
+            )
         }
-        PictureFormat::Png => ("png", vec![], "image2pipe", PictureColors::Rgb, Output::Pipe),
+        PictureFormat::Png => (
+            "png",
+            vec![],
+            "image2pipe",
+            PictureColors::Rgb,
+            Output::Pipe,
+        ),
         PictureFormat::Webp => {
             let options = vec!["-quality".to_owned(), quality.to_string()];
-            ("libwebp", options, "webp", PictureColors::Webp, Output::Pipe)
+            (
+                "libwebp",
+                options,
+                "webp",
+                PictureColors::Webp,
+                Output::Pipe,
+            )
         }
         PictureFormat::Avif => {
             let crf = (5.0 + worse * 0.58).round().min(63.0);
@@ -66,7 +84,13 @@ pub(super) fn encoder(
             options.extend(["-crf".to_owned(), crf.to_string()]);
             options.extend(args(["-colorspace", "bt709", "-color_primaries", "bt709"]));
             options.extend(args(["-color_trc", "bt709", "-color_range", "tv"]));
-            ("libaom-av1", options, "avif", PictureColors::Video, Output::File)
+            (
+                "libaom-av1",
+                options,
+                "avif",
+                PictureColors::Video,
+                Output::File,
+            )
         }
     };
     if !hardware.has_encoder(name) {
@@ -118,7 +142,12 @@ pub fn picture_runs(
             let base = color::picture(video, size, PictureColors::Rgb, tone_map, hardware)?;
             filters.extend(base);
             let graph = with_watermark(video, &filters, size.width.min(size.height), mark, colors);
-            vec!["-filter_complex".into(), graph, "-map".into(), "[out]".into()]
+            vec![
+                "-filter_complex".into(),
+                graph,
+                "-map".into(),
+                "[out]".into(),
+            ]
         }
     };
     let mut rest = drawing;

@@ -141,7 +141,9 @@ impl<'a> Film<'a> {
         let runs = if few && times.span() <= SHORT {
             let input = vec!["-ss".to_owned(), times.first.to_string()];
             vec![self.pass(input, &filters, &times, output)]
-        } else if times.interval <= USUAL_GOP || (skips && keyframes.is_some_and(|k| k <= 6 * count)) {
+        } else if times.interval <= USUAL_GOP
+            || (skips && keyframes.is_some_and(|k| k <= 6 * count))
+        {
             let mut input = args(["-skip_frame", "nokey"]);
             if skips {
                 // Its reader then leaves out the bytes too.
@@ -210,7 +212,9 @@ pub fn plan_preview(
 ) -> Result<SampledPlan, QueryPlanError> {
     let film = Film::of(probe, keyframes)?;
     let usual = (film.length.as_secs_f64() / PREVIEW_STEP).ceil();
-    let count = query.frames.unwrap_or(usual.clamp(2.0, MAX_PREVIEW_PICTURES) as u32);
+    let count = query
+        .frames
+        .unwrap_or(usual.clamp(2.0, MAX_PREVIEW_PICTURES) as u32);
     let interval = MediaTime::from_micros(film.length.as_micros() / i64::from(count));
     let times = SampleTimes {
         first: MediaTime::from_micros(interval.as_micros() / 2),
@@ -274,13 +278,36 @@ fn preview_encoder(format: PreviewFormat) -> (Vec<String>, Output) {
     let (options, output): (&[&str], Output) = match format {
         // To a file: its header then holds the length.
         PreviewFormat::Webm => (
-            &["-b:v", "0", "-crf", "36", "-deadline", "good", "-cpu-used", "5", "-f", "webm"],
+            &[
+                "-b:v",
+                "0",
+                "-crf",
+                "36",
+                "-deadline",
+                "good",
+                "-cpu-used",
+                "5",
+                "-f",
+                "webm",
+            ],
             Output::File,
         ),
         PreviewFormat::Gif => (&["-loop", "0", "-f", "gif"], Output::Pipe),
-        PreviewFormat::Webp => (&["-loop", "0", "-quality", "70", "-f", "webp"], Output::Pipe),
+        PreviewFormat::Webp => (
+            &["-loop", "0", "-quality", "70", "-f", "webp"],
+            Output::Pipe,
+        ),
         PreviewFormat::Mp4 => (
-            &["-preset", "veryfast", "-crf", "24", "-movflags", "+faststart", "-f", "mp4"],
+            &[
+                "-preset",
+                "veryfast",
+                "-crf",
+                "24",
+                "-movflags",
+                "+faststart",
+                "-f",
+                "mp4",
+            ],
             Output::File,
         ),
     };

@@ -13,6 +13,9 @@ use super::{QueryPlanError, args, deinterlaced, fit_even, time_of};
 const SMALL_BITS_PER_SECOND: f64 = 256_000.0;
 const SMALL_PIXELS: f64 = 426.0 * 240.0;
 
+/// SVT-AV1 takes no smaller pictures.
+const SMALLEST_AV1_SIDE: u32 = 64;
+
 /// Plans `/webm`; the output goes to a pipe.
 pub fn plan_webm(
     probe: &SourceProbe,
@@ -27,7 +30,9 @@ pub fn plan_webm(
         position => time_of(position, probe)?,
     };
     let video = probe.main_video();
-    let audio = probe.main_audio().filter(|_| query.audio != WebmAudio::None);
+    let audio = probe
+        .main_audio()
+        .filter(|_| query.audio != WebmAudio::None);
     if video.is_none() && audio.is_none() {
         return Err(QueryPlanError::NothingToPlay);
     }
@@ -40,9 +45,24 @@ pub fn plan_webm(
         output.extend(["-t".to_owned(), duration.to_string()]);
     }
     if let Some(video) = video {
-        let size = bounded(fit_even(video.display_size(), query.fit), settings.max_resolution);
+        let size = bounded(
+            fit_even(video.display_size(), query.fit),
+            settings.max_resolution,
+        );
+        let size = match query.video {
+            WebmVideo::Av1 => Resolution {
+                width: size.width.max(SMALLEST_AV1_SIDE),
+                height: size.height.max(SMALLEST_AV1_SIDE),
+            },
+            WebmVideo::Vp9 | WebmVideo::Vp8 => size,
+        };
         let mut filters = deinterlaced(video);
-        filters.extend(color::scale_and_map(video, size, settings.tone_map, hardware)?);
+        filters.extend(color::scale_and_map(
+            video,
+            size,
+            settings.tone_map,
+            hardware,
+        )?);
         output.extend(["-map".to_owned(), format!("0:{}", video.index)]);
         output.extend(["-vf".to_owned(), filters.join(",")]);
         output.extend(video_encoder(video, query, size, hardware, settings)?);
@@ -58,7 +78,14 @@ pub fn plan_webm(
     }
     output.extend(args(["-sn", "-dn", "-map_metadata", "-1"]));
     // A cluster is held back until it is complete.
-    output.extend(args(["-f", "webm", "-cluster_time_limit", "1000", "-flush_packets", "1"]));
+    output.extend(args([
+        "-f",
+        "webm",
+        "-cluster_time_limit",
+        "1000",
+        "-flush_packets",
+        "1",
+    ]));
     Ok(Invocation { input, output })
 }
 
@@ -67,7 +94,11 @@ fn bounded(size: Resolution, limit: MaxResolution) -> Resolution {
     let Some((long, short)) = limit.sides() else {
         return size;
     };
-    let (width, height) = if size.width >= size.height { (long, short) } else { (short, long) };
+    let (width, height) = if size.width >= size.height {
+        (long, short)
+    } else {
+        (short, long)
+    };
     let fit = Fit {
         width: Some(width),
         height: Some(height),
@@ -85,14 +116,22 @@ fn video_encoder(
 ) -> Result<Vec<String>, QueryPlanError> {
     let pixels = f64::from(size.width) * f64::from(size.height);
     let usual = SMALL_BITS_PER_SECOND * (pixels / SMALL_PIXELS).powf(0.75);
-    let bitrate = query.bitrate.unwrap_or(Bitrate((usual.round() as u64).max(32_000)));
+    let bitrate = query
+        .bitrate
+        .unwrap_or(Bitrate((usual.round() as u64).max(32_000)));
     let bitrate = bitrate.min(settings.max_bitrate).bits_per_second();
     // A tile is at least 256 pixels wide.
     let tiles = (size.width / 256).max(1).ilog2().min(2).to_string();
     let (encoder, options) = match query.video {
         WebmVideo::Vp9 => {
             let mut options = args(["-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1"]);
-            options.extend(args(["-lag-in-frames", "0", "-auto-alt-ref", "0", "-tile-columns"]));
+            options.extend(args([
+                "-lag-in-frames",
+                "0",
+                "-auto-alt-ref",
+                "0",
+                "-tile-columns",
+            ]));
             options.push(tiles);
             ("libvpx-vp9", options)
         }
@@ -102,10 +141,8 @@ fn video_encoder(
             ("libvpx", options)
         }
         WebmVideo::Av1 => {
-            let mut options = args(["-usage", "realtime", "-cpu-used", "8", "-row-mt", "1"]);
-            options.extend(args(["-lag-in-frames", "0", "-tile-columns"]));
-            options.push(tiles);
-            ("libaom-av1", options)
+            // libaom's output is refused by the WebM muxer of ffmpeg 5.1.
+            ("libsvtav1", args(["-preset", "12"]))
         }
     };
     require(hardware, "video_codec", encoder)?;
@@ -114,7 +151,10 @@ fn video_encoder(
     all.extend(options);
     all.extend(args(["-threads", "4"]));
     // A player that joins or seeks waits for a key frame.
-    let rate = video.average_rate.map_or(25.0, |r| r.as_f64()).clamp(1.0, 120.0);
+    let rate = video
+        .average_rate
+        .map_or(25.0, |r| r.as_f64())
+        .clamp(1.0, 120.0);
     all.extend(["-g".to_owned(), ((rate * 5.0).round() as u32).to_string()]);
     Ok(all)
 }

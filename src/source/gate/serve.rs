@@ -135,13 +135,11 @@ async fn forward(
         .filter(|(to, up)| *to == authority && up.is_ready());
     let again = match reused {
         // The source may have closed it meanwhile; then the request goes out anew.
-        Some((_, mut upstream)) => {
-            match ask(&mut upstream, &request, &authority, context).await {
-                Ok(answer) => Some((answer, upstream)),
-                Err(SourceError::Unreachable(_)) => None,
-                Err(other) => return Err(other),
-            }
-        }
+        Some((_, mut upstream)) => match ask(&mut upstream, &request, &authority, context).await {
+            Ok(answer) => Some((answer, upstream)),
+            Err(SourceError::Unreachable(_)) => None,
+            Err(other) => return Err(other),
+        },
         None => None,
     };
     let (answer, upstream) = match again {
@@ -243,7 +241,9 @@ async fn dial(authority: &Authority, context: &Context) -> Result<Upstream, Sour
                 .build()
                 .map_err(|_| SourceError::BadUrl("it cannot be requested".to_owned()))?;
             let connecting = tower::ServiceExt::oneshot(tls.clone(), uri);
-            let stream = connecting.await.map_err(|e| failure(&*e, authority.host()))?;
+            let stream = connecting
+                .await
+                .map_err(|e| failure(&*e, authority.host()))?;
             converse(stream, context).await
         }
         _ => {
