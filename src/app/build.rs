@@ -57,6 +57,7 @@ pub async fn opener(
         client: SourceClient::new(policy.clone()),
         cache: Arc::default(),
         authorization: None,
+        is_sparing: false,
         policy,
         plan: plan_settings(config),
         tracker: tracker.clone(),

@@ -317,7 +317,8 @@ mod tests {
         let mut told = texts(layers.finish());
         told.sort();
         let keys = "server has host, port, advertised_url, max_connections, header_timeout_seconds";
-        let sections = "unknown section; there are server, sources, transcoding, limits, queries, logging";
+        let sections =
+            "unknown section; there are server, sources, transcoding, limits, queries, logging";
         assert_eq!(
             told,
             [

@@ -224,7 +224,7 @@ impl StoryboardQuery {
         Ok(StoryboardQuery {
             interval_seconds: p.number("interval", 1.0..=3600.0)?.unwrap_or(10.0),
             width: p.whole("width", 16..=480)?.unwrap_or(160),
-            columns: p.whole("columns", 1..=20)?.unwrap_or(10),
+            columns: p.whole("columns", 1..=20)?.unwrap_or(5),
             format: picture_format(p)?,
             quality: quality(p)?,
             sheet: p.whole("sheet", 0..=172_800)?,

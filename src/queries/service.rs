@@ -117,10 +117,11 @@ pub struct Prepared {
 impl Queries {
     pub fn new(parts: QueryParts) -> Arc<Queries> {
         let QueryParts {
-            opener,
+            mut opener,
             folder,
             settings,
         } = parts;
+        opener.is_sparing = true;
         Arc::new(Queries {
             cache: ResultCache::new(folder.path(), settings.cache_max_bytes),
             places: Arc::new(Semaphore::new(settings.concurrency)),
@@ -296,9 +297,9 @@ impl Prepared {
         self.queries.folder.path()
     }
 
-    async fn open(&self) -> Result<Opened, QueryError> {
+    async fn open(&self, with_index: bool) -> Result<Opened, QueryError> {
         let limit = self.queries.settings.max_download_bytes;
-        open(&self.opener, &self.source, self.folder(), limit).await
+        open(&self.opener, &self.source, self.folder(), limit, with_index).await
     }
 
     async fn run(&self, permit: &Permit) -> Result<Vec<u8>, QueryError> {
@@ -312,7 +313,7 @@ impl Prepared {
     }
 
     async fn thumb(&self, permit: &Permit, query: &ThumbQuery) -> Result<Vec<u8>, QueryError> {
-        let source = self.open().await?;
+        let source = self.open(false).await?;
         let (mark, overlay) = match (&query.watermark, &self.watermark) {
             (Some(mark), Some(found)) => {
                 let open = open_watermark(&self.opener, &found.locator, self.folder()).await?;
@@ -350,7 +351,7 @@ impl Prepared {
     }
 
     async fn preview(&self, permit: &Permit, query: &PreviewQuery) -> Result<Vec<u8>, QueryError> {
-        let source = self.open().await?;
+        let source = self.open(true).await?;
         let (facts, opener) = (&source.facts, &self.opener);
         let (keyframes, hardware) = (facts.keyframes.as_ref(), &opener.tools.hardware);
         let plan = plan_preview(&facts.probe, keyframes, query, hardware, &opener.plan)?;
@@ -358,7 +359,7 @@ impl Prepared {
     }
 
     async fn sheet(&self, permit: &Permit, query: &StoryboardQuery) -> Result<Vec<u8>, QueryError> {
-        let source = self.open().await?;
+        let source = self.open(true).await?;
         let (facts, opener) = (&source.facts, &self.opener);
         let (keyframes, hardware) = (facts.keyframes.as_ref(), &opener.tools.hardware);
         let sheet = query.sheet.unwrap_or(0);
@@ -405,7 +406,7 @@ impl Prepared {
     pub async fn storyboard(&self, query: &StoryboardQuery) -> Result<Storyboard, Arc<QueryError>> {
         let work = async {
             let _place = self.queries.place().await?;
-            let source = self.in_time(self.open()).await?;
+            let source = self.in_time(self.open(false)).await?;
             Ok(plan_storyboard(&source.facts.probe, query)?)
         };
         work.await.map_err(Arc::new)
@@ -436,7 +437,7 @@ impl Prepared {
         is_wanted: bool,
     ) -> Result<Option<WebmBody>, QueryError> {
         let opener = &self.opener;
-        let source = self.open().await?;
+        let source = self.open(false).await?;
         let hardware = &opener.tools.hardware;
         let probe = &source.facts.probe;
         let mut invocation = plan_webm(probe, query, source.is_live(), hardware, &opener.plan)?;

@@ -69,13 +69,18 @@ pub(super) async fn open(
     found: &Found,
     folder: &Path,
     max_download_bytes: u64,
+    with_index: bool,
 ) -> Result<Opened, QueryError> {
     let copy = copy(opener, found, folder, max_download_bytes).await?;
     let locator = match &copy {
         Some(copy) => copy.locator(),
         None => found.locator.clone(),
     };
-    let facts = opener.facts(&locator).await.map_err(QueryError::source)?;
+    let facts = match with_index {
+        true => opener.facts(&locator).await,
+        false => opener.facts_without_index(&locator).await,
+    };
+    let facts = facts.map_err(QueryError::source)?;
     Ok(Opened {
         locator,
         facts,

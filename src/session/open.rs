@@ -40,6 +40,8 @@ pub struct Opener {
     pub cache: Arc<FactsCache>,
     /// What requests to the source's host carry.
     pub authorization: Option<Authorization>,
+    /// Whether sources are read in small parts: for runs that take little of them.
+    pub is_sparing: bool,
     /// Owns the proxies through which ffmpeg reads.
     pub tracker: TaskTracker,
     pub cancel: CancellationToken,
@@ -155,6 +157,22 @@ impl Opener {
 
     /// What is known of a source: from the cache when its validators say that it is the same.
     pub async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
+        self.find_out(locator, true).await
+    }
+
+    /// The same without the index of key frames, unless it is known already: less is read.
+    pub async fn facts_without_index(
+        &self,
+        locator: &SourceLocator,
+    ) -> Result<Arc<Facts>, SessionError> {
+        self.find_out(locator, false).await
+    }
+
+    async fn find_out(
+        &self,
+        locator: &SourceLocator,
+        with_index: bool,
+    ) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + OPEN_WITHIN;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
@@ -167,9 +185,13 @@ impl Opener {
             Err(error) => return Err(error.into()),
         };
         let key = self.version(locator, &validators);
-        if let Some(facts) = key.as_ref().and_then(|k| self.cache.get(k)) {
+        let brief = key.as_ref().map(|k| format!("{k}\nwithout index"));
+        let known = |key: &Option<String>| key.as_ref().and_then(|k| self.cache.get(k));
+        let brief_is_enough = || known(&brief).filter(|_| !with_index);
+        if let Some(facts) = known(&key).or_else(brief_is_enough) {
             return Ok(facts);
         }
+        let reader = reader.filter(|_| with_index);
         let first_video = in_time(deadline, async {
             let reader = reader.as_ref()?;
             let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
@@ -194,7 +216,7 @@ impl Opener {
             probe,
             keyframes,
         });
-        if let Some(key) = key {
+        if let Some(key) = if with_index { key } else { brief } {
             self.cache.put(key, facts.clone());
         }
         Ok(facts)
@@ -210,7 +232,7 @@ impl Opener {
         let gate =
             gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
         let input = match &gate {
-            Some(gate) => ffmpeg_input_options(&gate.named(locator), Some(gate.proxy_url())),
+            Some(gate) => gate.input_options(locator),
             None => ffmpeg_input_options(locator, None),
         };
         Ok((input, gate))
@@ -238,6 +260,7 @@ impl Opener {
             SourceLocator::Http(_) => {
                 let options = GateOptions {
                     authorization: self.authorization.clone(),
+                    is_sparing: self.is_sparing,
                     ..GateOptions::default()
                 };
                 Gate::open(self.policy.clone(), locator, &self.tracker, cancel, options).map(Some)

@@ -12,6 +12,7 @@
 mod body;
 mod report;
 mod serve;
+mod window;
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::authorization::Authorization;
 use super::client::https_connector;
+use super::input_options::{InputOptions, ffmpeg_input_options};
 use super::policy::SourcePolicy;
 use crate::media::SourceLocator;
 
@@ -31,12 +33,22 @@ use report::SharedReport;
 /// How long a source may send nothing, before the head of its answer or within the body.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a sparing gate lets the system hold between it and ffmpeg, in each direction: everything that
+/// waits there was sent by the source for nothing when ffmpeg seeks.
+pub(super) const SPARING_BUFFER_BYTES: u32 = 64 * 1024;
+
+/// Connections of ffmpeg that wait to be accepted.
+const BACKLOG: u32 = 128;
+
 /// What a gate may do beyond the usual.
 #[derive(Debug, Clone)]
 pub struct GateOptions {
     /// Credentials that requests to the origin's host carry, and no others. With https the gate
     /// itself speaks TLS to that host: see [`GateGuard::input_url`].
     pub authorization: Option<Authorization>,
+    /// Whether a long body is asked for in parts, as it is read, for a run that seeks in what it
+    /// asked for whole. Says nothing of https, which the gate cannot look into.
+    pub is_sparing: bool,
     /// How long a source may send nothing.
     pub patience: Duration,
 }
@@ -45,6 +57,7 @@ impl Default for GateOptions {
     fn default() -> Self {
         GateOptions {
             authorization: None,
+            is_sparing: false,
             patience: SOURCE_PATIENCE,
         }
     }
@@ -58,6 +71,7 @@ pub struct Gate;
 #[derive(Debug)]
 pub struct GateGuard {
     proxy_url: String,
+    is_sparing: bool,
     authorization: Option<Authorization>,
     report: Arc<SharedReport>,
     _close: DropGuard,
@@ -76,10 +90,14 @@ impl Gate {
         cancel: &CancellationToken,
         options: GateOptions,
     ) -> io::Result<GateGuard> {
-        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        if options.is_sparing {
+            // Connections inherit it.
+            socket.set_send_buffer_size(SPARING_BUFFER_BYTES)?;
+        }
+        socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let proxy_url = format!("http://{}", listener.local_addr()?);
-        let listener = tokio::net::TcpListener::from_std(listener)?;
         let cancel = cancel.child_token();
         let report = Arc::new(SharedReport::default());
         let authorization = options.authorization;
@@ -89,6 +107,7 @@ impl Gate {
             policy,
             authorization: authorization.clone(),
             tls,
+            is_sparing: options.is_sparing,
             origin_port: origin.url().and_then(url::Url::port_or_known_default),
             report: report.clone(),
             tracker: tracker.clone(),
@@ -98,6 +117,7 @@ impl Gate {
         tracker.spawn(serve::accept(listener, context));
         Ok(GateGuard {
             proxy_url,
+            is_sparing: options.is_sparing,
             authorization,
             report,
             _close: cancel.drop_guard(),
@@ -111,10 +131,22 @@ impl GateGuard {
         &self.proxy_url
     }
 
+    /// How ffmpeg is given `source` to read it through this gate.
+    pub fn input_options(&self, source: &SourceLocator) -> InputOptions {
+        let mut options = ffmpeg_input_options(&self.named(source), Some(&self.proxy_url));
+        if self.is_sparing {
+            let bytes = SPARING_BUFFER_BYTES.to_string();
+            options
+                .args
+                .extend(["-recv_buffer_size".into(), bytes.into()]);
+        }
+        options
+    }
+
     /// `source` as ffmpeg must name it to read it through this gate: an https source with
     /// credentials is asked for as http, and the gate speaks TLS to its host. ffmpeg itself would
     /// carry the credentials on to every host that it is redirected to.
-    pub fn named(&self, source: &SourceLocator) -> SourceLocator {
+    fn named(&self, source: &SourceLocator) -> SourceLocator {
         match (source, &self.authorization) {
             (SourceLocator::Http(url), Some(authorization)) => {
                 SourceLocator::Http(authorization.as_plain(url).unwrap_or_else(|| url.clone()))

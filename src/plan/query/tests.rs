@@ -286,7 +286,7 @@ fn webm_obeys_what_is_asked_and_the_limits() {
     let text = plan("video_codec=vp8&width=1280&bitrate=9M").unwrap();
     assert!(text.contains("-c:v libvpx -b:v 1000000"), "{text}");
     assert!(
-        text.contains("scale=854:480") && text.contains("libvorbis"),
+        text.contains("scale=852:480") && text.contains("libvorbis"),
         "{text}"
     );
     assert!(!plan("audio_codec=none").unwrap().contains("-c:a"));

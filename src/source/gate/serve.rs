@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body::{CountedStream, RelayBody, RelayError};
 use super::report::SharedReport;
+use super::window::Window;
 use crate::source::authorization::Authorization;
 use crate::source::client::{Connector, failure};
 use crate::source::error::SourceError;
@@ -49,7 +50,7 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 type Reply = Response<UnsyncBoxBody<Bytes, RelayError>>;
-type Upstream = SendRequest<Empty<Bytes>>;
+pub(super) type Upstream = SendRequest<Empty<Bytes>>;
 
 pub(super) struct Context {
     pub(super) policy: Arc<SourcePolicy>,
@@ -60,6 +61,8 @@ pub(super) struct Context {
     pub(super) report: Arc<SharedReport>,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
+    /// Whether long bodies are read in parts.
+    pub(super) is_sparing: bool,
     /// How long a source may send nothing.
     pub(super) patience: Duration,
 }
@@ -117,7 +120,7 @@ async fn serve(stream: TcpStream, context: Arc<Context>) {
 
 async fn forward(
     request: Request<Incoming>,
-    context: &Context,
+    context: &Arc<Context>,
     kept: &Mutex<Option<(Authority, Upstream)>>,
 ) -> Result<Reply, SourceError> {
     let (Some("http"), Some(authority)) = (request.uri().scheme_str(), request.uri().authority())
@@ -128,6 +131,14 @@ async fn forward(
         ));
     };
     let authority = authority.clone();
+    let window = context
+        .is_sparing
+        .then(|| Window::of(&request, &authority))
+        .flatten();
+    let asked = match &window {
+        Some(window) => window.request(),
+        None => without_body(&request),
+    };
     let reused = kept
         .lock()
         .await
@@ -135,7 +146,7 @@ async fn forward(
         .filter(|(to, up)| *to == authority && up.is_ready());
     let again = match reused {
         // The source may have closed it meanwhile; then the request goes out anew.
-        Some((_, mut upstream)) => match ask(&mut upstream, &request, &authority, context).await {
+        Some((_, mut upstream)) => match ask(&mut upstream, &asked, &authority, context).await {
             Ok(answer) => Some((answer, upstream)),
             Err(SourceError::Unreachable(_)) => None,
             Err(other) => return Err(other),
@@ -147,14 +158,24 @@ async fn forward(
         None => {
             let mut upstream = dial(&authority, context).await?;
             (
-                ask(&mut upstream, &request, &authority, context).await?,
+                ask(&mut upstream, &asked, &authority, context).await?,
                 upstream,
             )
         }
     };
-    *kept.lock().await = Some((authority, upstream));
     context.report.answered(Some(answer.status().as_u16()));
     let (mut parts, body) = answer.into_parts();
+    let head = (parts.status, parts.headers.clone());
+    if let Some(window) = window
+        && window.widen(&mut parts)
+    {
+        remove_hop_by_hop(&mut parts.headers);
+        parts.version = http::Version::HTTP_11;
+        let frames = window.read(context.clone(), head, upstream, body);
+        let body = http_body_util::StreamBody::new(frames).boxed_unsync();
+        return Ok(Response::from_parts(parts, body));
+    }
+    *kept.lock().await = Some((authority, upstream));
     remove_hop_by_hop(&mut parts.headers);
     keep_at_the_gate(&mut parts.headers, context);
     parts.version = http::Version::HTTP_11;
@@ -209,9 +230,9 @@ fn missing_range(
     (total <= MAX_EMULATED_BYTES && first <= last).then_some((first, last, total))
 }
 
-async fn ask(
+pub(super) async fn ask(
     upstream: &mut Upstream,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     authority: &Authority,
     context: &Context,
 ) -> Result<Response<Incoming>, SourceError> {
@@ -231,7 +252,10 @@ async fn ask(
 }
 
 /// A new connection for `authority`, driven on the tracker.
-async fn dial(authority: &Authority, context: &Context) -> Result<Upstream, SourceError> {
+pub(super) async fn dial(
+    authority: &Authority,
+    context: &Context,
+) -> Result<Upstream, SourceError> {
     match &context.tls {
         Some(tls) if context.given(authority).is_some() => {
             let uri = Uri::builder()
@@ -325,9 +349,18 @@ async fn connect(
     context.policy.connect(authority.host(), port).await
 }
 
+/// The head of a request that has no body of interest.
+fn without_body(request: &Request<Incoming>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    head
+}
+
 /// The request as the source gets it: origin form, with its own headers only.
 fn outgoing(
-    request: &Request<Incoming>,
+    request: &Request<()>,
     authority: &Authority,
     context: &Context,
 ) -> Result<Request<Empty<Bytes>>, SourceError> {

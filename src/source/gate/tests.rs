@@ -96,6 +96,7 @@ fn open(names: &[(&str, &[&[&str]])], deny: &[&str], origin: &str) -> Fixture {
     let value = http::HeaderValue::from_static("Bearer secret");
     let options = GateOptions {
         authorization: Authorization::new(&origin, value),
+        is_sparing: false,
         patience: Duration::from_secs(1),
     };
     let guard = Gate::open(policy, &origin, &tracker, &cancel, options).unwrap();
