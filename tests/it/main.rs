@@ -24,6 +24,8 @@ mod package;
 #[cfg(test)]
 mod playback;
 #[cfg(test)]
+mod queries;
+#[cfg(test)]
 mod real_media;
 #[cfg(test)]
 mod resilience;
