@@ -67,7 +67,7 @@ pub(super) enum PictureColors {
 
 impl PictureColors {
     /// Filters that take a picture of `matrix` (`None`: one of RGB) to these colours.
-    pub(super) fn from_matrix(self, matrix: Option<&str>) -> Vec<String> {
+    pub(super) fn filters_from(self, matrix: Option<&str>) -> Vec<String> {
         let from = matrix.map_or(String::new(), |m| format!("in_color_matrix={m}:"));
         let (to, format) = match self {
             PictureColors::Jpeg => ("out_color_matrix=bt601:out_range=pc", "yuvj420p"),
@@ -103,7 +103,7 @@ pub(super) fn picture(
     }
     let from = if mapped { "bt709" } else { matrix(video) };
     let scale = format!("scale={}:{}:flags=bicubic:", size.width, size.height);
-    for filter in colors.from_matrix(Some(from)) {
+    for filter in colors.filters_from(Some(from)) {
         filters.push(filter.replacen("scale=", &scale, 1));
     }
     filters.push("setsar=1".into());

@@ -187,7 +187,7 @@ fn with_watermark(
 ) -> String {
     let pixels = |share: f64| (share * f64::from(shorter)).round() as u32;
     let (side, offset) = (pixels(mark.scale).max(1), pixels(mark.offset));
-    let finish = colors.from_matrix(None).join(",");
+    let finish = colors.filters_from(None).join(",");
     format!(
         "[0:{index}]{base}[base];\
          [1:v:0]format=rgba,scale={side}:{side}:force_original_aspect_ratio=decrease,setsar=1,\

@@ -239,12 +239,12 @@ pub fn plan_preview(
     }
     let mut out = match query.format {
         PreviewFormat::Gif => {
-            let rgb = PictureColors::Rgb.from_matrix(Some("bt709")).join(",");
+            let rgb = PictureColors::Rgb.filters_from(Some("bt709")).join(",");
             let palette = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse";
             vec!["-vf".to_owned(), format!("{rgb},{palette}")]
         }
         PreviewFormat::Webp => {
-            let filters = PictureColors::Webp.from_matrix(Some("bt709"));
+            let filters = PictureColors::Webp.filters_from(Some("bt709"));
             vec!["-vf".to_owned(), filters.join(",")]
         }
         PreviewFormat::Webm | PreviewFormat::Mp4 => {
@@ -423,7 +423,7 @@ pub fn plan_sheet(
     let (encoder, colors, output) = encoder(query.format, query.quality, hardware)?;
     let rows = times.count.div_ceil(board.columns);
     let mut filters = vec![format!("tile={}x{rows}", board.columns)];
-    filters.extend(colors.from_matrix(Some("bt709")));
+    filters.extend(colors.filters_from(Some("bt709")));
     let mut out = vec!["-vf".to_owned(), filters.join(",")];
     out.extend(args(["-frames:v", "1"]));
     out.extend(encoder);
