@@ -14,10 +14,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::media::SourceLocator;
 use crate::media::query::{MetaQuery, PreviewQuery, StoryboardQuery, ThumbQuery, WebmQuery};
+use crate::plan::Invocation;
 use crate::plan::query::{
-    SampledPlan, Storyboard, picture_runs, plan_preview, plan_sheet, plan_storyboard, plan_webm,
-    watermark_plan,
+    SampledPlan, Storyboard, guess_webm, is_as_guessed, picture_runs, plan_preview, plan_sheet,
+    plan_storyboard, plan_webm, watermark_plan,
 };
 use crate::scratch::ScratchFolder;
 use crate::session::Opener;
@@ -27,7 +29,7 @@ use super::cache::ResultCache;
 use super::error::QueryError;
 use super::run::{Permit, Run, encode_raw, result_of};
 use super::source::{Found, Opened, copy, find, open, open_watermark};
-use super::webm::WebmBody;
+use super::webm::{Begun, WebmBody};
 use super::{meta, samples};
 
 /// The section `queries` of the configuration.
@@ -437,16 +439,69 @@ impl Prepared {
         is_wanted: bool,
     ) -> Result<Option<WebmBody>, QueryError> {
         let opener = &self.opener;
-        let source = self.open(false).await?;
-        let hardware = &opener.tools.hardware;
+        let (hardware, settings) = (&opener.tools.hardware, &opener.plan);
+        let guess = self.guess(query).filter(|_| is_wanted);
+        let opening = self.open(false);
+        let guessing = async {
+            match &guess {
+                Some(guess) => self
+                    .first_bytes(permit, &self.source.locator, guess)
+                    .await
+                    .ok(),
+                None => None,
+            }
+        };
+        tokio::pin!(opening, guessing);
+        let (source, guessed) = tokio::select! {
+            source = &mut opening => (source?, None),
+            guessed = &mut guessing, if guess.is_some() => (opening.await?, Some(guessed)),
+        };
         let probe = &source.facts.probe;
-        let mut invocation = plan_webm(probe, query, source.is_live(), hardware, &opener.plan)?;
+        let plan = plan_webm(probe, query, source.is_live(), hardware, settings)?;
         if !is_wanted {
             return Ok(None);
         }
-        invocation.output.push("pipe:1".into());
-        let run = Run::start(opener, permit, &source.locator, None, &invocation).await?;
+        let guessed = match (guessed, guess.is_some() && is_as_guessed(probe)) {
+            (None, true) => guessing.await,
+            (Some(guessed), true) => guessed,
+            (_, false) => None,
+        };
+        let begun = match guessed {
+            Some(begun) => begun,
+            None => self.first_bytes(permit, &source.locator, &plan).await?,
+        };
         let patience = self.queries.settings.timeout;
-        WebmBody::begin(run, source, patience).await.map(Some)
+        Ok(Some(WebmBody::new(begun, source, patience)))
+    }
+
+    /// What will most likely be planned for a source that is not known: its encoder starts while the
+    /// source is looked at.
+    fn guess(&self, query: &WebmQuery) -> Option<Invocation> {
+        let found = &self.source;
+        let plain = match &found.locator {
+            SourceLocator::File(_) => true,
+            SourceLocator::Http(_) => found.validators.accepts_ranges,
+            SourceLocator::Live(_) => false,
+        };
+        let known = found
+            .version
+            .as_deref()
+            .is_some_and(|v| self.opener.knows(v));
+        if !plain || known {
+            return None;
+        }
+        guess_webm(query, &self.opener.tools.hardware, &self.opener.plan)
+    }
+
+    async fn first_bytes(
+        &self,
+        permit: &Permit,
+        locator: &SourceLocator,
+        plan: &Invocation,
+    ) -> Result<Begun, QueryError> {
+        let mut plan = plan.clone();
+        plan.output.push("pipe:1".into());
+        let run = Run::start(&self.opener, permit, locator, None, &plan).await?;
+        Begun::wait(run, self.queries.settings.timeout).await
     }
 }

@@ -14,43 +14,48 @@ use super::error::QueryError;
 use super::run::{CHUNK_BYTES, Run};
 use super::source::Opened;
 
-/// A WebM stream that has begun. The encoder works only as fast as it is read, and ends when this or
-/// the stream made of it is dropped.
-pub struct WebmBody {
+/// A run that has given its first bytes.
+pub(super) struct Begun {
     run: Run,
-    /// Holds the copy that is read.
-    source: Opened,
     first: Bytes,
-    patience: Duration,
 }
 
-impl WebmBody {
+impl Begun {
     /// Waits for the first bytes of `run`.
     ///
     /// # Errors
     /// Why there are none.
-    pub(super) async fn begin(
-        mut run: Run,
-        source: Opened,
-        patience: Duration,
-    ) -> Result<WebmBody, QueryError> {
+    pub(super) async fn wait(mut run: Run, patience: Duration) -> Result<Begun, QueryError> {
         match next(&mut run, patience).await? {
-            Next::Bytes(first) => Ok(WebmBody {
-                run,
-                source,
-                first,
-                patience,
-            }),
+            Next::Bytes(first) => Ok(Begun { run, first }),
             Next::End(exit) => Err(run.failure(&exit)),
+        }
+    }
+}
+
+/// A WebM stream that has begun. The encoder works only as fast as it is read, and ends when this or
+/// the stream made of it is dropped.
+pub struct WebmBody {
+    begun: Begun,
+    /// Holds the copy that is read.
+    source: Opened,
+    patience: Duration,
+}
+
+impl WebmBody {
+    pub(super) fn new(begun: Begun, source: Opened, patience: Duration) -> WebmBody {
+        WebmBody {
+            begun,
+            source,
+            patience,
         }
     }
 
     /// The stream from its first byte on. An error means that what came before it is not the whole.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Arc<QueryError>>> + Send {
         let WebmBody {
-            mut run,
+            begun: Begun { mut run, first },
             source,
-            first,
             patience,
         } = self;
         async_stream::stream! {

@@ -107,6 +107,11 @@ fn cache_key(locator: &SourceLocator, v: &Validators) -> Option<String> {
     ))
 }
 
+/// The key of facts without an index.
+fn brief_key(key: &str) -> String {
+    format!("{key}\nwithout index")
+}
+
 impl Opener {
     /// The same for one source with credentials.
     #[must_use]
@@ -126,6 +131,12 @@ impl Opener {
             None => key,
             Some(given) => format!("{key}\n{}", given.fingerprint()),
         })
+    }
+
+    /// Whether the facts of the version `version` of a source are known.
+    pub fn knows(&self, version: &str) -> bool {
+        let brief = brief_key(version);
+        self.cache.get(version).is_some() || self.cache.get(&brief).is_some()
     }
 
     /// Checks where `source` leads.
@@ -185,7 +196,7 @@ impl Opener {
             Err(error) => return Err(error.into()),
         };
         let key = self.version(locator, &validators);
-        let brief = key.as_ref().map(|k| format!("{k}\nwithout index"));
+        let brief = key.as_ref().map(|k| brief_key(k));
         let known = |key: &Option<String>| key.as_ref().and_then(|k| self.cache.get(k));
         let brief_is_enough = || known(&brief).filter(|_| !with_index);
         if let Some(facts) = known(&key).or_else(brief_is_enough) {

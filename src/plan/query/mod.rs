@@ -12,7 +12,7 @@ pub use picture::{Output, PictureRun, WatermarkPlan, picture_runs, watermark_pla
 pub use samples::{
     SampleRun, SampleTimes, SampledPlan, Storyboard, plan_preview, plan_sheet, plan_storyboard,
 };
-pub use webm::plan_webm;
+pub use webm::{guess_webm, is_as_guessed, plan_webm};
 
 use crate::base::{MediaTime, Resolution};
 use crate::media::query::{Fit, MAX_SIDE, Position};
