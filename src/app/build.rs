@@ -12,7 +12,7 @@ use crate::ffmpeg::{Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::plan::PlanSettings;
 use crate::queries::QuerySettings;
 use crate::scratch::ScratchFolder;
-use crate::session::{CacheError, Opener, SessionSettings};
+use crate::session::{CacheError, OPEN_WITHIN, Opener, SessionSettings};
 use crate::source::{SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 
 /// The gateway cannot start; the text names the key or the tool.
@@ -58,6 +58,7 @@ pub async fn opener(
         cache: Arc::default(),
         authorization: None,
         is_sparing: false,
+        open_within: OPEN_WITHIN,
         policy,
         plan: plan_settings(config),
         tracker: tracker.clone(),

@@ -124,6 +124,7 @@ impl Queries {
             settings,
         } = parts;
         opener.is_sparing = true;
+        opener.open_within = settings.timeout;
         Arc::new(Queries {
             cache: ResultCache::new(folder.path(), settings.cache_max_bytes),
             places: Arc::new(Semaphore::new(settings.concurrency)),

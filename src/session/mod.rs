@@ -17,7 +17,7 @@ mod track;
 pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
 pub use job::{Job, JobPhase, JobStatus, SegmentCounts};
-pub use open::{Facts, FactsCache, Inspection, Opener, source_trouble};
+pub use open::{Facts, FactsCache, Inspection, OPEN_WITHIN, Opener, source_trouble};
 pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
 pub use serve::{LiveBytes, Served, StreamFile, collect};
 pub use stream::Stream;

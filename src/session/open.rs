@@ -21,8 +21,8 @@ use crate::source::{
 
 use super::error::SessionError;
 
-/// Time for everything together.
-const OPEN_WITHIN: Duration = Duration::from_secs(9);
+/// The usual time for everything together.
+pub const OPEN_WITHIN: Duration = Duration::from_secs(9);
 /// Time to find the length of a source that does not say it.
 const SCAN_WITHIN: Duration = Duration::from_secs(6);
 
@@ -42,6 +42,8 @@ pub struct Opener {
     pub authorization: Option<Authorization>,
     /// Whether sources are read in small parts: for runs that take little of them.
     pub is_sparing: bool,
+    /// Time to find out what a source is.
+    pub open_within: Duration,
     /// Owns the proxies through which ffmpeg reads.
     pub tracker: TaskTracker,
     pub cancel: CancellationToken,
@@ -184,7 +186,7 @@ impl Opener {
         locator: &SourceLocator,
         with_index: bool,
     ) -> Result<Arc<Facts>, SessionError> {
-        let deadline = Instant::now() + OPEN_WITHIN;
+        let deadline = Instant::now() + self.open_within;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
             Ok(opened) => opened,
@@ -256,7 +258,7 @@ impl Opener {
         locator: &SourceLocator,
     ) -> Result<(String, InputOptions), SessionError> {
         let (input, gate) = self.input(locator)?;
-        let json = describe_source(&self.tools, &self.launcher, &input, OPEN_WITHIN).await;
+        let json = describe_source(&self.tools, &self.launcher, &input, self.open_within).await;
         let json = json.map_err(|error| blame(gate.as_ref(), error))?;
         Ok((json, input))
     }

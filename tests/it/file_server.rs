@@ -24,10 +24,16 @@ use tokio::task::JoinSet;
 /// - `/loop`: a redirect to itself; `/to/URL`: a redirect to `URL`
 pub(crate) struct FileServer {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
-    trusted: Arc<Mutex<Vec<String>>>,
-    sent: Arc<AtomicU64>,
+    log: Arc<Log>,
     _tasks: JoinSet<()>,
+}
+
+/// What was asked for, and what was sent.
+#[derive(Default)]
+struct Log {
+    asked: Mutex<Vec<String>>,
+    trusted: Mutex<Vec<String>>,
+    sent: AtomicU64,
 }
 
 struct Request {
@@ -37,7 +43,7 @@ struct Request {
     range: Option<(u64, Option<u64>)>,
     head_only: bool,
     authorization: Option<String>,
-    counter: Option<Arc<AtomicU64>>,
+    counter: Option<Arc<Log>>,
 }
 
 impl FileServer {
@@ -45,11 +51,8 @@ impl FileServer {
     pub(crate) async fn start(folder: &Path) -> FileServer {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let trusted = Arc::new(Mutex::new(Vec::new()));
-        let sent = Arc::new(AtomicU64::new(0));
-        let folder = folder.to_owned();
-        let logs = (asked.clone(), trusted.clone(), sent.clone());
+        let log = Arc::new(Log::default());
+        let (folder, logs) = (folder.to_owned(), log.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -64,9 +67,7 @@ impl FileServer {
         });
         FileServer {
             address,
-            asked,
-            trusted,
-            sent,
+            log,
             _tasks: tasks,
         }
     }
@@ -77,17 +78,17 @@ impl FileServer {
 
     /// `host path` of every request so far.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.log.asked.lock().unwrap().clone()
     }
 
     /// `host path` of every request that carried credentials.
     pub(crate) fn trusted(&self) -> Vec<String> {
-        self.trusted.lock().unwrap().clone()
+        self.log.trusted.lock().unwrap().clone()
     }
 
     /// Bytes of files that were sent, or wait to be in the system's buffers.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.log.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -120,23 +121,15 @@ async fn read_request(socket: &mut TcpStream) -> Option<Request> {
     })
 }
 
-async fn serve(
-    mut socket: TcpStream,
-    folder: &Path,
-    (asked, trusted, sent): &(
-        Arc<Mutex<Vec<String>>>,
-        Arc<Mutex<Vec<String>>>,
-        Arc<AtomicU64>,
-    ),
-) -> std::io::Result<()> {
+async fn serve(mut socket: TcpStream, folder: &Path, log: &Arc<Log>) -> std::io::Result<()> {
     let Some(mut request) = read_request(&mut socket).await else {
         return Ok(());
     };
     let line = format!("{} {}", request.host, request.path);
     if request.authorization.is_some() {
-        trusted.lock().unwrap().push(line.clone());
+        log.trusted.lock().unwrap().push(line.clone());
     }
-    asked.lock().unwrap().push(line);
+    log.asked.lock().unwrap().push(line);
     let (verb, rest) = request.path[1..]
         .split_once('/')
         .unwrap_or((&request.path[1..], ""));
@@ -156,7 +149,7 @@ async fn serve(
         }
         "private" => send_file(&mut socket, &request, &content(), usize::MAX).await,
         "counted" => {
-            request.counter = Some(sent.clone());
+            request.counter = Some(log.clone());
             send_file(&mut socket, &request, &content(), usize::MAX).await
         }
         "cut" => {
@@ -245,7 +238,7 @@ async fn send_file(
         for part in bytes[from.min(end)..to.min(end)].chunks(16 * 1024) {
             socket.write_all(part).await?;
             if let Some(counter) = &request.counter {
-                counter.fetch_add(part.len() as u64, Ordering::Relaxed);
+                counter.sent.fetch_add(part.len() as u64, Ordering::Relaxed);
             }
         }
     }

@@ -18,8 +18,10 @@ async fn with_fake(rules: &str, concurrency: u32) -> (TestApp, FakeFfmpeg, Strin
     let app = TestApp::with(|config| {
         fake.use_in(config);
         config.queries.concurrency = concurrency;
-        config.queries.queue_timeout_seconds = 1;
-        config.queries.timeout_seconds = 2;
+        if !rules.is_empty() {
+            config.queries.queue_timeout_seconds = 1;
+            config.queries.timeout_seconds = 2;
+        }
     })
     .await;
     let film = clock(app.folder.path(), "clock.mp4", 5, "");
