@@ -15,6 +15,8 @@ pub mod job;
 pub mod media;
 pub mod package;
 pub mod plan;
+pub mod queries;
+pub mod scratch;
 pub mod session;
 pub mod source;
 pub mod store;

@@ -16,10 +16,12 @@ use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainEr
 use crate::hardware::AcceleratorReport;
 use crate::http::{AccessSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
-use crate::session::{CacheError, Opener, SessionSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 
 use super::node::NodeIdentity;
+use crate::queries::QuerySettings;
+use crate::scratch::ScratchFolder;
+use crate::session::{CacheError, OPEN_WITHIN, Opener, SessionSettings};
 
 /// The gateway cannot start; the text names the key or the tool.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,8 @@ pub enum StartError {
     ReadyFile { path: String, source: io::Error },
     #[error("cannot keep the gateway's identity in {path} (storage.directory): {source}")]
     Identity { path: String, source: io::Error },
+    #[error("transcoding.temp_directory {path} cannot be used: {source}")]
+    Scratch { path: String, source: io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -72,6 +76,9 @@ pub async fn opener(
         launcher,
         client: SourceClient::new(policy.clone()),
         cache: Arc::default(),
+        authorization: None,
+        is_sparing: false,
+        open_within: OPEN_WITHIN,
         policy,
         plan,
         tracker: tracker.clone(),
@@ -201,4 +208,25 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         retention: RETENTION,
         segment_seconds: f64::from(t.segment_duration),
     }
+}
+
+pub(super) fn query_settings(config: &Config) -> QuerySettings {
+    let q = &config.queries;
+    QuerySettings {
+        concurrency: q.concurrency as usize,
+        queue_timeout: Duration::from_secs(u64::from(q.queue_timeout_seconds)),
+        timeout: Duration::from_secs(u64::from(q.timeout_seconds)),
+        cache_max_bytes: q.cache_max_bytes.bytes(),
+        max_download_bytes: q.max_download_bytes.bytes(),
+    }
+}
+
+/// A folder for what queries keep, beside the segments.
+pub(super) fn query_folder(config: &Config) -> Result<ScratchFolder, StartError> {
+    let parent = &config.transcoding.temp_directory;
+    let opened = ScratchFolder::open(parent, "queries-").and_then(ScratchFolder::canonical);
+    opened.map_err(|source| StartError::Scratch {
+        path: parent.display().to_string(),
+        source,
+    })
 }

@@ -13,11 +13,13 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::discovery::{self, HubSettings};
 use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
+use crate::queries::{Queries, QueryParts};
 use crate::session::{Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 
 use super::build::{
-    StartError, access_settings, announcement, hub_settings, opener, session_settings,
+    StartError, access_settings, announcement, hub_settings, opener, query_folder, query_settings,
+    session_settings,
 };
 
 use super::node::NodeIdentity;
@@ -26,6 +28,7 @@ use super::node::NodeIdentity;
 pub struct Gateway {
     address: SocketAddr,
     registry: Arc<Registry>,
+    queries: Arc<Queries>,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
     /// Ends everything else, and connections that are still open.
@@ -61,6 +64,11 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         ffmpeg = %opener.tools.hardware.ffmpeg_version,
         "starting"
     );
+    let queries = Queries::new(QueryParts {
+        opener: opener.clone(),
+        folder: query_folder(config)?,
+        settings: query_settings(config),
+    });
     let registry = Registry::new(RegistryParts {
         opener,
         cache,
@@ -86,6 +94,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
             config.security.callback_secret.as_deref(),
         ),
         cancel: cancel.clone(),
+        queries: queries.clone(),
+        legacy_query_errors: config.queries.legacy_errors,
         tracker: work.clone(),
         connections: connections.clone(),
         stop: stop_serving.clone(),
@@ -128,6 +138,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     Ok(Gateway {
         address,
         registry,
+        queries,
         stop_serving,
         cancel,
         connections,
@@ -165,6 +176,10 @@ impl Gateway {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub fn queries(&self) -> &Arc<Queries> {
+        &self.queries
     }
 
     /// Writes the gateway's URL to `path`, whole or not at all.

@@ -25,6 +25,7 @@ pub struct Config {
     pub storage: Storage,
     pub mdns: Mdns,
     pub ghosthub: GhostHub,
+    pub queries: Queries,
     pub logging: Logging,
 }
 
@@ -294,6 +295,38 @@ impl Default for GhostHub {
             url: None,
             auto_register: true,
             register_interval_seconds: 300,
+        }
+    }
+}
+
+/// Pictures, overviews, descriptions and WebM streams (`/thumb` and its like).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queries {
+    /// Queries that run at the same time, 1..=256; further ones wait. Default 8.
+    pub concurrency: u32,
+    /// Seconds that a query waits for its turn, 1..=3600; then 503. Default 30.
+    pub queue_timeout_seconds: u32,
+    /// Seconds to the first byte of a result and between bytes, 1..=3600. Default 60.
+    pub timeout_seconds: u32,
+    /// Whether refusals have status 200, as the original's had. Default false.
+    pub legacy_errors: bool,
+    /// Limit of the results that are kept in `transcoding.temp_directory`; 0 keeps none. Default 512MiB.
+    pub cache_max_bytes: ByteSize,
+    /// Largest source that is copied to `transcoding.temp_directory` while it is queried, because its
+    /// index lies at its end and its server has no byte ranges; 0 copies none. Default 1GiB.
+    pub max_download_bytes: ByteSize,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        Queries {
+            concurrency: 8,
+            queue_timeout_seconds: 30,
+            timeout_seconds: 60,
+            legacy_errors: false,
+            cache_max_bytes: ByteSize::mib(512),
+            max_download_bytes: ByteSize::gib(1),
         }
     }
 }

@@ -120,6 +120,18 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("ghosthub.auto_register", "true or false"),
     key("ghosthub.register_interval_seconds", "1 to 86400 (seconds)"),
+    key("queries.concurrency", "1 to 256"),
+    key("queries.queue_timeout_seconds", "1 to 3600 (seconds)"),
+    key("queries.timeout_seconds", "1 to 3600 (seconds)"),
+    key("queries.legacy_errors", "true or false"),
+    key(
+        "queries.cache_max_bytes",
+        "a size, as bytes or a text such as 512MiB",
+    ),
+    key(
+        "queries.max_download_bytes",
+        "a size, as bytes or a text such as 1GiB",
+    ),
     key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
     key("logging.format", "json or text"),
     key("logging.file", "null or the path of a file"),
@@ -142,6 +154,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         storage,
         mdns,
         ghosthub,
+        queries,
         logging,
     } = config;
     let checks = [
@@ -250,6 +263,18 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         (
             "ghosthub.register_interval_seconds",
             (1..=86_400).contains(&ghosthub.register_interval_seconds),
+        ),
+        (
+            "queries.concurrency",
+            (1..=256).contains(&queries.concurrency),
+        ),
+        (
+            "queries.queue_timeout_seconds",
+            (1..=3_600).contains(&queries.queue_timeout_seconds),
+        ),
+        (
+            "queries.timeout_seconds",
+            (1..=3_600).contains(&queries.timeout_seconds),
         ),
         ("logging.file", logging.file.as_deref().is_none_or(is_path)),
     ];

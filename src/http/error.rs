@@ -1,11 +1,15 @@
 //! The one place where errors become statuses.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::ffmpeg::ProbeError;
+use crate::plan::query::QueryPlanError;
+use crate::queries::QueryError;
 use crate::session::SessionError;
 use crate::source::{SourceError, SourceErrorKind};
 
@@ -67,6 +71,67 @@ impl From<SessionError> for ApiError {
 impl From<SourceError> for ApiError {
     fn from(error: SourceError) -> Self {
         ApiError::new(source_status(&error), error.to_string())
+    }
+}
+
+/// An answer that is an error, in the shape of media queries: `{"Error": ...}`.
+#[derive(Debug)]
+pub(super) struct QueryRefusal {
+    status: StatusCode,
+    text: String,
+}
+
+impl QueryRefusal {
+    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        let text = text.into();
+        QueryRefusal { status, text }
+    }
+}
+
+impl IntoResponse for QueryRefusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"Error": self.text}))).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+        }
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<QueryError> for QueryRefusal {
+    fn from(error: QueryError) -> Self {
+        QueryRefusal::new(query_status(&error), error.to_string())
+    }
+}
+
+impl From<Arc<QueryError>> for QueryRefusal {
+    fn from(error: Arc<QueryError>) -> Self {
+        QueryRefusal::new(query_status(&error), error.to_string())
+    }
+}
+
+fn query_status(error: &QueryError) -> StatusCode {
+    match error {
+        QueryError::Parameter(_) => StatusCode::BAD_REQUEST,
+        QueryError::Source { cause, .. } => session_status(cause),
+        QueryError::NoWatermark | QueryError::Undecodable(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        QueryError::Plan(
+            QueryPlanError::NoPicture
+            | QueryPlanError::NothingToPlay
+            | QueryPlanError::NoLength
+            | QueryPlanError::TooLong
+            | QueryPlanError::Source(_),
+        ) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        QueryError::Plan(_) => StatusCode::BAD_REQUEST,
+        QueryError::BrokeOff(_) => StatusCode::BAD_GATEWAY,
+        QueryError::Busy | QueryError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        QueryError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
+        QueryError::Spawn(_) | QueryError::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -11,6 +11,7 @@ mod machine;
 mod presence;
 mod progress;
 mod progress_session;
+mod queries;
 mod router;
 mod server;
 mod sharing;

@@ -14,7 +14,9 @@ use crate::web_ui;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{access, files, health, machine, presence, progress, sharing, stream, transcode};
+use super::{
+    access, files, health, machine, presence, progress, queries, sharing, stream, transcode,
+};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -42,6 +44,7 @@ pub fn router(state: AppState) -> Router {
             header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
             header::ACCEPT_RANGES,
+            header::ETAG,
             HeaderName::from_static("retry-after"),
         ]);
     Router::new()
@@ -73,6 +76,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/clients", get(presence::clients))
         .route("/ws/progress", get(progress::listen))
         .route("/api/v2/files", get(files::list))
+        .merge(queries::routes(&state))
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)

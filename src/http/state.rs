@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::JobId;
 use crate::media::{AudioChoice, VideoChoice};
+use crate::queries::Queries;
 use crate::session::Registry;
 
 use super::access::{Access, now};
@@ -36,6 +37,9 @@ pub struct AppState {
     pub callbacks: Arc<Callbacks>,
     /// Ends all work.
     pub cancel: CancellationToken,
+    pub queries: Arc<Queries>,
+    /// Whether refused queries are answered with the original's status 200.
+    pub legacy_query_errors: bool,
     /// Owns work that goes on when its client has left.
     pub tracker: TaskTracker,
     /// Owns connections that are no longer HTTP.
@@ -65,7 +69,7 @@ impl AppState {
     }
 
     /// `http://host:port` under which the client reached us, without a trailing slash.
-    fn base_url(&self, headers: &HeaderMap) -> String {
+    pub(super) fn base_url(&self, headers: &HeaderMap) -> String {
         if let Some(url) = &self.advertised_url {
             return url.trim_end_matches('/').to_owned();
         }

@@ -24,7 +24,7 @@ pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
 pub use file::StreamFile;
 pub use job::{Job, JobOrigin, JobPhase, JobStatus, SegmentCounts};
-pub use open::{Facts, FactsCache, Inspection, Opener};
+pub use open::{Facts, FactsCache, Inspection, OPEN_WITHIN, Opener, source_trouble};
 pub use progress::{Event, JobState, Listener, Position, ProgressHub};
 pub use registry::{Registry, RegistryParts, SessionSettings, Totals};
 pub use rendition::{TrackId, TrackKind};

@@ -16,8 +16,9 @@ mod cli;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
-mod discovery;
 mod databases;
+#[cfg(test)]
+mod discovery;
 #[cfg(test)]
 mod dispatch;
 #[cfg(test)]
@@ -38,6 +39,8 @@ mod package;
 mod playback;
 #[cfg(test)]
 mod progress;
+#[cfg(test)]
+mod queries;
 #[cfg(test)]
 mod real_media;
 #[cfg(test)]
