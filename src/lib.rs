@@ -3,6 +3,7 @@
 pub mod app;
 pub mod artifact;
 pub mod base;
+pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod discovery;

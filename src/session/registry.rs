@@ -346,8 +346,23 @@ impl Registry {
         Ok(())
     }
 
+    pub(super) fn opener(&self) -> &Opener {
+        &self.context.opener
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.context.now_ms()
+    }
+
+    pub(super) fn admit(&self, job: &Arc<Job>) -> Result<(), SessionError> {
+        if let Some(dropped) = self.lock().admit(job)? {
+            self.progress.forget(dropped);
+        }
+        Ok(())
+    }
+
     /// Tells listeners of a job's state, if it is news, and counts ends.
-    fn announce(&self, job: &Job) {
+    pub(super) fn announce(&self, job: &Job) {
         let state = job.status().state();
         if !self.progress.state(job.id, state) {
             return;
@@ -431,7 +446,9 @@ impl Registry {
             let streams: Vec<_> = state.streams.values().filter_map(Weak::upgrade).collect();
             let now = self.context.now_ms();
             let retention = self.context.settings.retention.as_millis() as u64;
-            let old = |j: &&Arc<Job>| now.saturating_sub(j.last_seen_ms()) > retention;
+            // Files are kept for longer, and not by us.
+            let old =
+                |j: &&Arc<Job>| !j.is_batch() && now.saturating_sub(j.last_seen_ms()) > retention;
             let stale: Vec<JobId> = state.jobs.values().filter(old).map(|j| j.id).collect();
             (streams, stale)
         };

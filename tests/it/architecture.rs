@@ -51,6 +51,7 @@ const MODULES: &[Module] = &[
     rim("dispatch", 4, &[]),
     rim("scratch", 3, &[]),
     rim("session", 4, &[]),
+    rim("batch", 4, &["session", "dispatch"]),
     rim("queries", 4, &["session"]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),
