@@ -6,6 +6,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod discovery;
 pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;

@@ -1,17 +1,25 @@
 //! From configuration keys to the settings of each module.
 
 use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, ToolPath};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
-use crate::ffmpeg::{Launcher, ToolSettings, Toolchain, ToolchainError};
-use crate::plan::PlanSettings;
+use crate::discovery::{Announcement, HubSettings};
+use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
+use crate::hardware::AcceleratorReport;
+use crate::http::{AccessSettings, Signer, platform};
+use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::session::{CacheError, Opener, SessionSettings};
-use crate::source::{SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
+use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
+
+use super::node::NodeIdentity;
 
 /// The gateway cannot start; the text names the key or the tool.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,8 @@ pub enum StartError {
     },
     #[error("cannot write the ready file {path}: {source}")]
     ReadyFile { path: String, source: io::Error },
+    #[error("cannot keep the gateway's identity in {path} (storage.directory): {source}")]
+    Identity { path: String, source: io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -46,14 +56,24 @@ pub async fn opener(
     cancel: &CancellationToken,
 ) -> Result<Opener, StartError> {
     let policy = source_policy(config)?;
-    let tools = Toolchain::find(&tool_settings(config)).await?;
+    let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
+    let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
+    let plan = plan_settings(config);
+    let remembered = config.transcoding.temp_directory.join("hardware.json");
+    let accelerators = Accelerators::new(
+        tools.clone(),
+        launcher.clone(),
+        plan.hardware.clone(),
+        Some(remembered),
+    );
     Ok(Opener {
-        tools: Arc::new(tools),
-        launcher: Launcher::new(tracker.clone()).map_err(StartError::Thread)?,
+        tools,
+        accelerators: Arc::new(accelerators),
+        launcher,
         client: SourceClient::new(policy.clone()),
         cache: Arc::default(),
         policy,
-        plan: plan_settings(config),
+        plan,
         tracker: tracker.clone(),
         cancel: cancel.clone(),
     })
@@ -89,7 +109,82 @@ fn plan_settings(config: &Config) -> PlanSettings {
         video_preset: t.video_preset.name().to_owned(),
         enable_abr: t.enable_abr,
         abr_max_variants: t.abr_max_variants as usize,
+        hardware: accelerator_settings(config),
     }
+}
+
+fn accelerator_settings(config: &Config) -> AcceleratorSettings {
+    let h = &config.hardware;
+    let defaults = AcceleratorSettings::default();
+    let device = (h.vaapi_device != "auto").then(|| h.vaapi_device.clone());
+    AcceleratorSettings {
+        prefer: h.prefer_hw_accel,
+        fall_back: h.fallback_to_software,
+        nvenc_preset: h.nvenc_preset.clone(),
+        qsv_preset: h.qsv_preset.clone(),
+        vaapi_device: device.unwrap_or(defaults.vaapi_device),
+    }
+}
+
+/// Who may ask; `node` signs what is handed out to those who have the key.
+pub(super) fn access_settings(config: &Config, node: Option<&NodeIdentity>) -> AccessSettings {
+    let security = &config.security;
+    let lifetime = Duration::from_secs(u64::from(security.job_token_ttl_seconds));
+    let signer = |node: &NodeIdentity| Signer::new(node.secret.as_bytes(), lifetime);
+    let origins = security.allowed_origins.iter();
+    AccessSettings {
+        key: security.api_key.clone().zip(node.map(signer)),
+        allowed_origins: origins.filter_map(|o| o.parse().ok()).collect(),
+        requests_per_minute: NonZeroU32::new(security.rate_limit_per_minute),
+    }
+}
+
+/// Jobs that are announced for each stream that is encoded at one time. Clients of the original hold a
+/// place for every stream they have not given back, watched or not, and block when there is none;
+/// here a stream that nobody watches takes nothing.
+const PLACES_PER_STREAM: usize = 8;
+
+pub(super) fn announcement(
+    config: &Config,
+    tools: &Toolchain,
+    accelerators: &[AcceleratorReport],
+    address: SocketAddr,
+) -> Announcement {
+    let works = accelerators.iter().filter(|r| r.is_available());
+    let works = works.map(|r| r.accelerator.name()).chain(["software"]);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    Announcement {
+        name: config.mdns.service_name.clone(),
+        address,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hw_accels: owned(works.collect()),
+        video_codecs: owned(tools.hardware.video_codecs()),
+        audio_codecs: owned(tools.hardware.audio_codecs()),
+        max_jobs: config.transcoding.max_concurrent_jobs as usize * PLACES_PER_STREAM,
+        platform: platform(),
+    }
+}
+
+/// GhostHub is named by the administrator: what is said of sources does not concern it.
+pub(super) fn hub_settings(
+    config: &Config,
+    url: Url,
+    node: NodeIdentity,
+) -> Result<HubSettings, SourceSettingsError> {
+    let everywhere = SourcePolicy::new(SourceSettings {
+        deny_hosts: Vec::new(),
+        ..SourceSettings::default()
+    })?;
+    let interval = config.ghosthub.register_interval_seconds;
+    Ok(HubSettings {
+        url,
+        interval: Duration::from_secs(u64::from(interval)),
+        advertised_url: config.server.advertised_url.clone(),
+        node_id: node.node_id,
+        node_secret: node.secret,
+        shared_secret: config.security.registration_secret.clone(),
+        poster: Poster::new(Arc::new(everywhere)),
+    })
 }
 
 pub(super) fn session_settings(config: &Config) -> SessionSettings {

@@ -6,14 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::http::{AppState, ServerSettings, router, serve};
+use crate::discovery::{self, HubSettings};
+use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
 use crate::session::{Registry, RegistryParts, SegmentCache};
+use crate::source::Poster;
 
-use super::build::{StartError, opener, session_settings};
+use super::build::{
+    StartError, access_settings, announcement, hub_settings, opener, session_settings,
+};
+
+use super::node::NodeIdentity;
 
 /// A running gateway. Dropping it without [`Gateway::stop`] leaves its tasks to the runtime.
 pub struct Gateway {
@@ -35,6 +42,11 @@ const END: Duration = Duration::from_secs(3);
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     let (connections, work) = (TaskTracker::new(), TaskTracker::new());
+    let hub_url = config.ghosthub.url.clone();
+    let hub_url = hub_url.filter(|_| config.ghosthub.auto_register);
+    let needs_identity = config.security.api_key.is_some() || hub_url.is_some();
+    let node = needs_identity.then(|| NodeIdentity::load_or_create(&config.storage.directory));
+    let node = node.transpose()?;
     let opener = opener(config, &work, &cancel).await?;
     let cache = SegmentCache::open(
         &config.transcoding.temp_directory,
@@ -63,10 +75,24 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
             .advertised_url
             .as_ref()
             .map(|u| u.as_str().into()),
+        environment: config.server.environment.as_str().into(),
+        machine: Arc::new(Machine::new(registry.cache().folder().to_owned())),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
+        access: Access::new(access_settings(config, node.as_ref())),
+        callbacks: Callbacks::new(
+            Poster::new(registry.policy().clone()),
+            config.security.callback_secret.as_deref(),
+        ),
+        cancel: cancel.clone(),
         tracker: work.clone(),
+        connections: connections.clone(),
+        stop: stop_serving.clone(),
+        presence: Arc::default(),
+        websockets: Arc::new(Semaphore::new(
+            config.server.max_websocket_connections as usize,
+        )),
     };
     let settings = ServerSettings {
         max_connections: config.server.max_connections as usize,
@@ -81,6 +107,23 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         cancel.clone(),
     );
     connections.spawn(accept);
+    let hub = match (hub_url, node) {
+        (Some(url), Some(node)) => Some(hub_settings(config, url, node)?),
+        _ => None,
+    };
+    if config.mdns.enabled || hub.is_some() {
+        let (config, registry) = (config.clone(), registry.clone());
+        let (tracker, stop) = (work.clone(), stop_serving.clone());
+        let telling = tell_others(config, registry, address, hub, tracker, stop.clone());
+        work.spawn(async move { stop.run_until_cancelled(telling).await });
+    }
+    if config.hardware.prefer_hw_accel {
+        let (registry, stop) = (registry.clone(), cancel.clone());
+        work.spawn(async move {
+            let testing = registry.accelerators().reports();
+            stop.run_until_cancelled(testing).await.map(<[_]>::len)
+        });
+    }
     tracing::info!("listening on http://{address}");
     Ok(Gateway {
         address,
@@ -90,6 +133,25 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         connections,
         work,
     })
+}
+
+/// Announces the gateway and registers it. What it can do is known only when its hardware was tested.
+async fn tell_others(
+    config: Config,
+    registry: Arc<Registry>,
+    address: SocketAddr,
+    hub: Option<HubSettings>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
+    let reports = registry.accelerators().reports().await;
+    let about = announcement(&config, registry.tools(), reports, address);
+    if config.mdns.enabled {
+        discovery::announce(&about, &tracker, &stop);
+    }
+    if let Some(hub) = hub {
+        discovery::register(&about, hub, &tracker, &stop);
+    }
 }
 
 impl Gateway {

@@ -52,6 +52,10 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", global = true, value_parser = names::<LogFormat>(LogFormat::NAMES))]
     pub log_format: Option<LogFormat>,
 
+    /// Test what encodes on this machine, print it and exit
+    #[arg(long)]
+    pub detect_hw: bool,
+
     /// Print the version and exit
     #[arg(short, long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -85,6 +89,10 @@ pub struct ServeArgs {
     /// TCP port; 0 takes any free one [config: server.port]
     #[arg(long, value_name = "N")]
     pub port: Option<u16>,
+
+    /// Do not announce the gateway on the local network [config: mdns.enabled]
+    #[arg(long)]
+    pub no_mdns: bool,
 
     /// Write the gateway's address, http://ADDR:PORT, to this file as soon as it answers
     #[arg(long, value_name = "FILE")]
@@ -122,6 +130,15 @@ pub struct SubmitArgs {
     /// Address of the gateway
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8765", value_parser = gateway)]
     pub gateway: Url,
+
+    /// Key of the gateway, if it has one [its config: security.api_key]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "GHOSTSTREAM_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
 
     #[command(flatten)]
     pub wanted: WantedArgs,
@@ -196,6 +213,7 @@ impl Args {
         ServeArgs {
             host: after.host.clone().or_else(|| self.serve.host.clone()),
             port: after.port.or(self.serve.port),
+            no_mdns: after.no_mdns || self.serve.no_mdns,
             ready_file: after
                 .ready_file
                 .clone()
@@ -209,6 +227,7 @@ impl Args {
         Overrides {
             host: serve.host,
             port: serve.port,
+            no_mdns: serve.no_mdns,
             log_level: self.log_level,
             log_format: self.log_format,
         }

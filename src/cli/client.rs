@@ -22,19 +22,20 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 /// Talks to one gateway.
 pub(super) struct GatewayClient {
     base: Url,
+    key: Option<String>,
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl GatewayClient {
-    /// `base` ends in a slash. https is verified against Mozilla's root certificates.
-    pub(super) fn new(base: Url) -> Self {
+    /// `base` ends in a slash; `key` is sent along. https is verified against Mozilla's root certificates.
+    pub(super) fn new(base: Url, key: Option<String>) -> Self {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
             .build();
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        GatewayClient { base, http }
+        GatewayClient { base, key, http }
     }
 
     /// The address of `path`, which has no leading slash.
@@ -72,6 +73,9 @@ impl GatewayClient {
         body: Option<&Value>,
     ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(url.as_str());
+        if let Some(key) = &self.key {
+            request = request.header("X-API-Key", key);
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }

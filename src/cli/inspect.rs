@@ -169,6 +169,7 @@ fn commands(plan: &StreamPlan, ffmpeg: &Path, source: &str) -> Vec<String> {
         until,
         preroll,
         padding,
+        software: false,
     };
     let videos = (0..plan.videos.len()).filter_map(|nth| plan.video_run(nth, run));
     let audio = |(nth, audio): (usize, &AudioPlan)| {

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod detect;
 mod inspect;
 mod run;
 mod submit;

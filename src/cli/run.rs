@@ -12,13 +12,14 @@ use crate::config::{Config, Inputs, load};
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, ServeArgs};
-use super::{inspect, submit};
+use super::{detect, inspect, submit};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
 pub fn run() -> ExitCode {
     let args = Args::parse();
     let result = match &args.command {
+        _ if args.detect_hw => configured(&args).and_then(|c| detect::print(&c)),
         None | Some(Command::Serve(_)) => serve(&args),
         Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
@@ -61,11 +62,24 @@ fn serve(args: &Args) -> anyhow::Result<()> {
         file: config.logging.file.clone(),
         directives: std::env::var("RUST_LOG").ok(),
     })?;
+    raise_file_limit();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(serve_until_signal(&config, args.serve_args()))?;
     // Blocking file reads under way need not be waited for.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Every player and every WebSocket is an open file to the system, which allows 1024 unless asked.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const ENOUGH: u64 = 65_536;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard.min(ENOUGH)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard.min(ENOUGH), hard)
+    {
+        tracing::warn!(%error, "the number of open files stays at {soft}");
+    }
 }
 
 async fn serve_until_signal(config: &Config, args: ServeArgs) -> anyhow::Result<()> {

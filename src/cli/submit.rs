@@ -18,7 +18,7 @@ pub(super) fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = GatewayClient::new(args.gateway.clone());
+    let client = GatewayClient::new(args.gateway.clone(), args.api_key.clone());
     let body = body(&source, &args.wanted);
     let started = runtime.block_on(start(&client, &body))?;
     let mut out = std::io::stdout().lock();

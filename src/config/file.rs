@@ -19,7 +19,12 @@ pub struct Config {
     pub server: Server,
     pub sources: Sources,
     pub transcoding: Transcoding,
+    pub hardware: Accelerated,
     pub limits: Limits,
+    pub security: Security,
+    pub storage: Storage,
+    pub mdns: Mdns,
+    pub ghosthub: GhostHub,
     pub logging: Logging,
 }
 
@@ -34,8 +39,13 @@ pub struct Server {
     /// Base of the absolute URLs handed to clients, such as `https://media.example.org`. Default null:
     /// the host that the request named.
     pub advertised_url: Option<Url>,
+    /// What this installation calls itself in `/api/health/detailed`. Default `development`. Environment
+    /// `GHOSTSTREAM_ENV` sets it too.
+    pub environment: String,
     /// Most open connections, 1..=100000; further ones wait to be accepted. Default 1024.
     pub max_connections: u32,
+    /// Most WebSockets that listen to progress, 1..=100000; one more is closed with 1013. Default 1000.
+    pub max_websocket_connections: u32,
     /// Longest wait for the head of a request, in seconds, 1..=300. Default 10.
     pub header_timeout_seconds: u32,
 }
@@ -46,7 +56,9 @@ impl Default for Server {
             host: "0.0.0.0".into(),
             port: 8765,
             advertised_url: None,
+            environment: "development".into(),
             max_connections: 1024,
+            max_websocket_connections: 1000,
             header_timeout_seconds: 10,
         }
     }
@@ -143,6 +155,34 @@ impl Default for Transcoding {
     }
 }
 
+/// Encoders of graphics processors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accelerated {
+    /// Whether `hw_accel: auto` takes hardware where it works. Default true.
+    pub prefer_hw_accel: bool,
+    /// Whether what hardware cannot do, or fails at, is done in software. Default true.
+    pub fallback_to_software: bool,
+    /// Preset of NVENC, `p1` to `p7`. Default `p4`.
+    pub nvenc_preset: String,
+    /// Preset of Quick Sync, `veryfast` to `veryslow`. Default `medium`.
+    pub qsv_preset: String,
+    /// Device of VA-API, or `auto`: /dev/dri/renderD128. Default `auto`.
+    pub vaapi_device: String,
+}
+
+impl Default for Accelerated {
+    fn default() -> Self {
+        Accelerated {
+            prefer_hw_accel: true,
+            fallback_to_software: true,
+            nvenc_preset: "p4".into(),
+            qsv_preset: "medium".into(),
+            vaapi_device: "auto".into(),
+        }
+    }
+}
+
 /// The most that a request may ask for; more is brought down to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -166,6 +206,96 @@ impl Default for Limits {
 
 fn as_text<S: serde::Serializer>(rate: &Bitrate, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(rate)
+}
+
+/// Who may ask, and what is signed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// The key that every request must carry. Default null: none.
+    pub api_key: Option<String>,
+    /// Origins of web pages that may ask, such as `https://tv.example.org`. Default empty: all.
+    pub allowed_origins: Vec<String>,
+    /// Most requests of one client address in a minute, 0..=1000000; 0 = any number. Default 0.
+    pub rate_limit_per_minute: u32,
+    /// How long an address that is handed out by a gateway with a key can be used, seconds,
+    /// 1..=31536000. Default 86400.
+    pub job_token_ttl_seconds: u32,
+    /// Signs callbacks. Default null: they are not signed.
+    pub callback_secret: Option<String>,
+    /// Sent to GhostHub with a registration. Default null: nothing is sent.
+    pub registration_secret: Option<String>,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Security {
+            api_key: None,
+            allowed_origins: Vec::new(),
+            rate_limit_per_minute: 0,
+            job_token_ttl_seconds: 86_400,
+            callback_secret: None,
+            registration_secret: None,
+        }
+    }
+}
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Folder of what outlives the gateway; made when something is kept. Default `./ghoststream-data`.
+    pub directory: PathBuf,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage {
+            directory: "./ghoststream-data".into(),
+        }
+    }
+}
+
+/// Being found on the local network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mdns {
+    /// Whether the gateway announces itself by mDNS and answers on UDP port 8766. Default true.
+    pub enabled: bool,
+    /// The name under which it is found, 1..=48 characters. Default `GhostStream Transcoder`.
+    pub service_name: String,
+}
+
+impl Default for Mdns {
+    fn default() -> Self {
+        Mdns {
+            enabled: true,
+            service_name: "GhostStream Transcoder".into(),
+        }
+    }
+}
+
+/// Registering with GhostHub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GhostHub {
+    /// Base of GhostHub, such as `http://192.168.4.1:5000`. Default null: none. Environment
+    /// `GHOSTHUB_URL` sets it too.
+    pub url: Option<Url>,
+    /// Whether the gateway registers there by itself. Default true.
+    pub auto_register: bool,
+    /// Between two registrations, seconds, 1..=86400. Default 300.
+    pub register_interval_seconds: u32,
+}
+
+impl Default for GhostHub {
+    fn default() -> Self {
+        GhostHub {
+            url: None,
+            auto_register: true,
+            register_interval_seconds: 300,
+        }
+    }
 }
 
 /// Log output.

@@ -316,12 +316,16 @@ mod tests {
         );
         let mut told = texts(layers.finish());
         told.sort();
-        let keys = "server has host, port, advertised_url, max_connections, header_timeout_seconds";
-        let sections = "unknown section; there are server, sources, transcoding, limits, logging";
+        let keys = "server has host, port, advertised_url, environment, max_connections, \
+                    max_websocket_connections, header_timeout_seconds";
+        let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
+                        security, storage, mdns, ghosthub, logging";
         assert_eq!(
             told,
             [
-                format!("hardware: {sections} (f.yaml)"),
+                "hardware.gpu: unknown key; hardware has prefer_hw_accel, fallback_to_software, \
+                 nvenc_preset, qsv_preset, vaapi_device (f.yaml)"
+                    .into(),
                 "limits: must be a mapping of keys, is 3 (f.yaml)".into(),
                 "logging.format: must be json or text, is xml (environment GHOSTSTREAM__LOGGING__FORMAT)".into(),
                 format!("nosuch: {sections} (environment GHOSTSTREAM__NOSUCH)"),
@@ -357,6 +361,11 @@ mod tests {
                 "transcoding: {cache_max_bytes: 1048575}",
             ),
             (
+                "hardware: {nvenc_preset: p7}",
+                "hardware: {nvenc_preset: p8}",
+            ),
+            ("hardware: {qsv_preset: slow}", "hardware: {qsv_preset: p4}"),
+            (
                 "transcoding: {video_preset: slow}",
                 "transcoding: {video_preset: p4}",
             ),
@@ -382,6 +391,42 @@ mod tests {
                 "sources: {deny_hosts: ['http://a']}",
             ),
             ("logging: {file: null}", "logging: {file: ''}"),
+            ("security: {api_key: k}", "security: {api_key: 'a b'}"),
+            (
+                "security: {allowed_origins: ['https://a:8443']}",
+                "security: {allowed_origins: ['https://a/']}",
+            ),
+            (
+                "security: {rate_limit_per_minute: 0}",
+                "security: {rate_limit_per_minute: 1000001}",
+            ),
+            (
+                "security: {job_token_ttl_seconds: 1}",
+                "security: {job_token_ttl_seconds: 0}",
+            ),
+            (
+                "security: {callback_secret: null}",
+                "security: {callback_secret: ''}",
+            ),
+            (
+                "security: {registration_secret: s}",
+                "security: {registration_secret: 'ö'}",
+            ),
+            ("storage: {directory: /d}", "storage: {directory: ''}"),
+            ("mdns: {service_name: Küche 2}", "mdns: {service_name: a.b}"),
+            (
+                "ghosthub: {url: 'http://h:5000'}",
+                "ghosthub: {url: 'h:5000'}",
+            ),
+            (
+                "ghosthub: {register_interval_seconds: 1}",
+                "ghosthub: {register_interval_seconds: 0}",
+            ),
+            (
+                "server: {max_websocket_connections: 1}",
+                "server: {max_websocket_connections: 0}",
+            ),
+            ("server: {environment: a}", "server: {environment: ''}"),
         ];
         for (good, bad) in cases {
             assert!(file(good).is_ok(), "{good}");

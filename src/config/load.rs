@@ -17,6 +17,8 @@ use crate::telemetry::{LogFormat, LogLevel};
 pub struct Overrides {
     pub host: Option<String>,
     pub port: Option<u16>,
+    /// Neither mDNS nor the answer on UDP.
+    pub no_mdns: bool,
     pub log_level: Option<LogLevel>,
     pub log_format: Option<LogFormat>,
 }
@@ -127,6 +129,8 @@ fn add_environment(layers: &mut Layers, environment: &[(OsString, OsString)]) {
     let short = [
         ("GHOSTSTREAM_FFMPEG_PATH", "transcoding.ffmpeg_path"),
         ("GHOSTSTREAM_FFPROBE_PATH", "transcoding.ffprobe_path"),
+        ("GHOSTSTREAM_ENV", "server.environment"),
+        ("GHOSTHUB_URL", "ghosthub.url"),
     ];
     for (variable, key) in short {
         let value = environment.iter().find(|(name, _)| name == variable);
@@ -148,6 +152,9 @@ fn add_flags(layers: &mut Layers, flags: &Overrides) {
     }
     if let Some(port) = flags.port {
         layers.set("server.port", port.into(), Origin::Flag("--port"));
+    }
+    if flags.no_mdns {
+        layers.set("mdns.enabled", false.into(), Origin::Flag("--no-mdns"));
     }
     if let Some(level) = flags.log_level {
         layers.set(
@@ -174,6 +181,7 @@ fn expand_home(config: &mut Config, home: &Path) {
     };
     config.sources.roots.iter_mut().for_each(expand);
     expand(&mut config.transcoding.temp_directory);
+    expand(&mut config.storage.directory);
     config.logging.file.iter_mut().for_each(expand);
     for tool in [
         &mut config.transcoding.ffmpeg_path,
@@ -248,12 +256,15 @@ mod tests {
         inputs.environment = environment(&[
             ("GHOSTSTREAM__SERVER__PORT", "2"),
             ("GHOSTSTREAM__SERVER__HOST", "10.0.0.2"),
+            ("GHOSTSTREAM_ENV", "production"),
+            ("GHOSTHUB_URL", "http://hub:5000"),
             ("GHOSTSTREAM_FFMPEG_PATH", "/e"),
             ("GHOSTSTREAM_FFPROBE_PATH", "/p"),
             ("GHOSTSTREAM__TRANSCODING__FFPROBE_PATH", "/q"),
         ]);
         inputs.overrides = Overrides {
             port: Some(3),
+            no_mdns: true,
             log_level: Some(LogLevel::Warning),
             log_format: Some(LogFormat::Text),
             ..Overrides::default()
@@ -265,6 +276,9 @@ mod tests {
         );
         assert_eq!(config.transcoding.ffmpeg_path, ToolPath::Path("/e".into()));
         assert_eq!(config.transcoding.ffprobe_path, ToolPath::Path("/q".into()));
+        assert_eq!(config.server.environment, "production");
+        assert_eq!(config.ghosthub.url.unwrap().as_str(), "http://hub:5000/");
+        assert!(!config.mdns.enabled);
         assert_eq!(config.logging.level, LogLevel::Warning);
         assert_eq!(config.logging.format, LogFormat::Text);
     }

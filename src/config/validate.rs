@@ -30,7 +30,9 @@ pub(super) const KEYS: &[Key] = &[
         "server.advertised_url",
         "null or an http or https URL without query and fragment",
     ),
+    key("server.environment", "a word of up to 64 characters"),
     key("server.max_connections", "1 to 100000"),
+    key("server.max_websocket_connections", "1 to 100000"),
     key("server.header_timeout_seconds", "1 to 300 (seconds)"),
     key("sources.roots", "a list of folders"),
     key(
@@ -69,6 +71,14 @@ pub(super) const KEYS: &[Key] = &[
         "transcoding.default_audio_codec",
         "aac, opus, mp3, flac, ac3, copy or auto",
     ),
+    key("hardware.prefer_hw_accel", "true or false"),
+    key("hardware.fallback_to_software", "true or false"),
+    key("hardware.nvenc_preset", "p1 (fast) to p7 (slow)"),
+    key(
+        "hardware.qsv_preset",
+        "veryfast, faster, fast, medium, slow, slower or veryslow",
+    ),
+    key("hardware.vaapi_device", "auto or the path of a device"),
     key(
         "limits.max_resolution",
         "4k, 1440p, 1080p, 720p, 480p or 360p",
@@ -77,9 +87,47 @@ pub(super) const KEYS: &[Key] = &[
         "limits.max_bitrate",
         "10k to 1000M (a bare number counts Mbit/s)",
     ),
+    key(
+        "security.api_key",
+        "null or a text of 1 to 512 visible ASCII characters",
+    ),
+    key(
+        "security.allowed_origins",
+        "a list of origins such as https://tv.example.org",
+    ),
+    key(
+        "security.rate_limit_per_minute",
+        "0 to 1000000 (0 = any number)",
+    ),
+    key("security.job_token_ttl_seconds", "1 to 31536000 (seconds)"),
+    key(
+        "security.callback_secret",
+        "null or a text of 1 to 512 characters",
+    ),
+    key(
+        "security.registration_secret",
+        "null or a text of 1 to 512 visible ASCII characters",
+    ),
+    key("storage.directory", "the path of a folder"),
+    key("mdns.enabled", "true or false"),
+    key(
+        "mdns.service_name",
+        "1 to 48 characters, none of them a dot",
+    ),
+    key(
+        "ghosthub.url",
+        "null or an http or https URL without query and fragment",
+    ),
+    key("ghosthub.auto_register", "true or false"),
+    key("ghosthub.register_interval_seconds", "1 to 86400 (seconds)"),
     key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
     key("logging.format", "json or text"),
     key("logging.file", "null or the path of a file"),
+];
+
+const NVENC_PRESETS: [&str; 7] = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"];
+const QSV_PRESETS: [&str; 7] = [
+    "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 ];
 
 /// The keys whose values are out of range.
@@ -88,7 +136,12 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         server,
         sources,
         transcoding: t,
+        hardware: h,
         limits,
+        security,
+        storage,
+        mdns,
+        ghosthub,
         logging,
     } = config;
     let checks = [
@@ -97,9 +150,14 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "server.advertised_url",
             server.advertised_url.as_ref().is_none_or(is_base),
         ),
+        ("server.environment", is_word(&server.environment)),
         (
             "server.max_connections",
             (1..=100_000).contains(&server.max_connections),
+        ),
+        (
+            "server.max_websocket_connections",
+            (1..=100_000).contains(&server.max_websocket_connections),
         ),
         (
             "server.header_timeout_seconds",
@@ -128,6 +186,15 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             t.cache_max_bytes >= ByteSize::mib(1),
         ),
         (
+            "hardware.nvenc_preset",
+            NVENC_PRESETS.contains(&h.nvenc_preset.as_str()),
+        ),
+        (
+            "hardware.qsv_preset",
+            QSV_PRESETS.contains(&h.qsv_preset.as_str()),
+        ),
+        ("hardware.vaapi_device", !h.vaapi_device.trim().is_empty()),
+        (
             "transcoding.abr_max_variants",
             (1..=5).contains(&t.abr_max_variants),
         ),
@@ -147,6 +214,43 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "limits.max_resolution",
             limits.max_resolution != MaxResolution::Original,
         ),
+        (
+            "security.api_key",
+            security.api_key.as_deref().is_none_or(is_header_text),
+        ),
+        (
+            "security.allowed_origins",
+            security.allowed_origins.iter().all(|o| is_origin(o)),
+        ),
+        (
+            "security.rate_limit_per_minute",
+            security.rate_limit_per_minute <= 1_000_000,
+        ),
+        (
+            "security.job_token_ttl_seconds",
+            (1..=31_536_000).contains(&security.job_token_ttl_seconds),
+        ),
+        (
+            "security.callback_secret",
+            security
+                .callback_secret
+                .as_ref()
+                .is_none_or(|s| (1..=512).contains(&s.len())),
+        ),
+        (
+            "security.registration_secret",
+            security
+                .registration_secret
+                .as_deref()
+                .is_none_or(is_header_text),
+        ),
+        ("storage.directory", is_path(&storage.directory)),
+        ("mdns.service_name", is_service_name(&mdns.service_name)),
+        ("ghosthub.url", ghosthub.url.as_ref().is_none_or(is_base)),
+        (
+            "ghosthub.register_interval_seconds",
+            (1..=86_400).contains(&ghosthub.register_interval_seconds),
+        ),
         ("logging.file", logging.file.as_deref().is_none_or(is_path)),
     ];
     checks
@@ -163,6 +267,25 @@ fn is_base(url: &Url) -> bool {
         && url.fragment().is_none()
         && url.username().is_empty()
         && url.password().is_none()
+}
+
+/// What can stand in a header as it is.
+fn is_header_text(text: &str) -> bool {
+    (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// As browsers write it: scheme, host and port, nothing else (RFC 6454 section 6.2).
+fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| is_base(&url) && url.origin().ascii_serialization() == text)
+}
+
+/// One label of DNS, with room for the ` (2)` of a second gateway.
+fn is_service_name(name: &str) -> bool {
+    is_word(name) && name.len() <= 48 && !name.contains('.')
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(char::is_control)
 }
 
 fn is_path(path: &Path) -> bool {

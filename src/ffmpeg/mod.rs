@@ -1,5 +1,6 @@
 //! The only module that starts processes: finding ffmpeg, running it, probing with ffprobe.
 
+mod accelerators;
 mod command;
 mod launcher;
 mod log;
@@ -9,6 +10,7 @@ mod process;
 mod text;
 mod toolchain;
 
+pub use accelerators::Accelerators;
 pub use command::encoder_command;
 pub use launcher::{Launcher, SpawnError};
 pub use log::LogTail;

@@ -67,6 +67,7 @@ impl Toolchain {
             encoders: parse_codec_list(&encoders),
             decoders: parse_codec_list(&decoders),
             filters: parse_filter_list(&filters),
+            accelerators: Vec::new(),
         };
         if hardware.ffmpeg_version.is_empty() {
             return Err(ToolchainError::Broken {

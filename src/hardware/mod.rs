@@ -1,8 +1,12 @@
 //! What the installed ffmpeg can do. Pure: the texts are read by `ffmpeg::toolchain`.
 
+mod accelerator;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+
+pub use accelerator::{Accelerator, AcceleratorReport, GpuInfo, parse_nvidia_smi};
 
 /// Encoders and filters of the ffmpeg in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -12,11 +16,44 @@ pub struct Hardware {
     pub encoders: BTreeSet<String>,
     pub decoders: BTreeSet<String>,
     pub filters: BTreeSet<String>,
+    /// Hardware that works and does not rest after a failure.
+    pub accelerators: Vec<AcceleratorReport>,
 }
 
 impl Hardware {
     pub fn has_encoder(&self, name: &str) -> bool {
         self.encoders.contains(name)
+    }
+
+    /// What is known of `accelerator`, if it can be used.
+    pub fn accelerator(&self, accelerator: Accelerator) -> Option<&AcceleratorReport> {
+        let mut usable = self.accelerators.iter();
+        usable.find(|r| r.accelerator == accelerator && r.is_available())
+    }
+
+    /// Video codecs that can be made, in the contract's names.
+    pub fn video_codecs(&self) -> Vec<&'static str> {
+        let known = [
+            ("h264", "libx264"),
+            ("h265", "libx265"),
+            ("vp9", "libvpx-vp9"),
+            ("av1", "libsvtav1"),
+        ];
+        let made = known.iter().filter(|(_, e)| self.has_encoder(e));
+        made.map(|(name, _)| *name).collect()
+    }
+
+    /// Audio codecs that can be made, in the contract's names.
+    pub fn audio_codecs(&self) -> Vec<&'static str> {
+        let known = [
+            ("aac", "aac"),
+            ("opus", "libopus"),
+            ("mp3", "libmp3lame"),
+            ("flac", "flac"),
+            ("ac3", "ac3"),
+        ];
+        let made = known.iter().filter(|(_, e)| self.has_encoder(e));
+        made.map(|(name, _)| *name).chain(["copy"]).collect()
     }
 
     pub fn has_filter(&self, name: &str) -> bool {

@@ -186,6 +186,25 @@ impl Scheduler {
         actions
     }
 
+    /// Somebody waits for the end of the track and for no segment of it: the head before the first
+    /// segment that was never made goes on, as if its player were there; without one a head starts
+    /// there, if there is room. Players come first.
+    pub fn advance(&mut self) -> Vec<Action> {
+        let Some(first) = self.made.iter().position(|made| !made) else {
+            return Vec::new();
+        };
+        let first = first as u32;
+        match self.covering(first) {
+            Some(id) => {
+                if let Some(head) = self.heads.get_mut(&id) {
+                    head.wanted = head.wanted.max(head.next);
+                }
+                Vec::new()
+            }
+            None => self.prefetch(first),
+        }
+    }
+
     /// A client asks for `segment`. `None` for the waiter means that the segment is ready.
     pub fn request(&mut self, segment: u32) -> (Option<WaiterId>, Vec<Action>) {
         let mut actions = Vec::new();

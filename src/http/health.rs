@@ -1,5 +1,6 @@
 //! Health, capabilities and statistics (contract sections 2, 4 and 5).
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
@@ -8,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::hardware::{Accelerator, AcceleratorReport};
 use crate::session::JobPhase;
 
 use super::state::AppState;
 
 /// (jobs that can be played, jobs whose source is being probed)
-fn job_counts(app: &AppState) -> (usize, usize) {
+pub(super) fn job_counts(app: &AppState) -> (usize, usize) {
     let jobs = app.registry.jobs();
     let opening = jobs
         .iter()
@@ -38,8 +40,12 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({"alive": true, "timestamp": jiff::Timestamp::now().to_string()}))
 }
 
-/// Ready to take work: the cache folder can be written to.
+/// Ready to take work: there is room for another job, and the cache folder is there.
 pub(super) async fn ready(State(app): State<AppState>) -> Response {
+    if job_counts(&app).1 >= app.registry.max_opening() {
+        let body = json!({"ready": false, "reason": "Queue full"});
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
     let folder = app.registry.cache().folder().to_owned();
     let writable = tokio::task::spawn_blocking(move || folder.is_dir())
         .await
@@ -63,31 +69,27 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
             .collect()
     };
     let software = ["libx264", "libx265", "libvpx-vp9", "libsvtav1"];
-    let video = [
-        ("h264", "libx264"),
-        ("h265", "libx265"),
-        ("vp9", "libvpx-vp9"),
-        ("av1", "libsvtav1"),
-    ];
-    let video: Vec<&str> = video
-        .iter()
-        .filter(|(_, e)| hardware.has_encoder(e))
-        .map(|(name, _)| *name)
-        .collect();
     let decoders = ["h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "vc1"];
     let decoders: Vec<&str> = decoders
         .into_iter()
         .filter(|d| hardware.decoders.contains(*d))
         .collect();
+    let accelerators = app.registry.accelerators();
+    let reports = accelerators.reports().await;
+    let resting = accelerators.resting();
+    let told = |report| accelerator(report, &resting);
+    // In the order and number of the original.
+    let mut accels: Vec<Value> = reports.iter().map(told).collect();
+    accels.push(json!({
+        "type": "software",
+        "available": true,
+        "encoders": known(&software),
+        "decoders": decoders,
+    }));
     Json(json!({
-        "hw_accels": [{
-            "type": "software",
-            "available": true,
-            "encoders": known(&software),
-            "decoders": decoders,
-        }],
-        "video_codecs": video,
-        "audio_codecs": ["aac", "copy"],
+        "hw_accels": accels,
+        "video_codecs": hardware.video_codecs(),
+        "audio_codecs": hardware.audio_codecs(),
         "formats": ["hls"],
         "max_concurrent_jobs": app.max_concurrent_jobs,
         "ffmpeg_version": hardware.ffmpeg_version,
@@ -95,7 +97,35 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
     }))
 }
 
-fn platform() -> String {
+fn accelerator(report: &AcceleratorReport, resting: &HashSet<Accelerator>) -> Value {
+    let rests = report.is_available() && resting.contains(&report.accelerator);
+    let reason = match rests {
+        true => Some("it failed and rests for a while"),
+        false => report.reason.as_deref(),
+    };
+    let mut entry = json!({
+        "type": report.accelerator.name(),
+        "available": report.is_available() && !rests,
+        "encoders": report.encoders,
+        "decoders": [],
+    });
+    let mut put = |name: &str, value: Option<Value>| {
+        if let (Some(value), Some(entry)) = (value, entry.as_object_mut()) {
+            entry.insert(name.to_owned(), value);
+        }
+    };
+    put("reason", reason.map(Value::from));
+    let device = report.device.as_deref().filter(|_| report.is_available());
+    put("device_path", device.map(Value::from));
+    let gpu = report.gpu.as_ref();
+    put("gpu_info", gpu.map(|g| {
+        json!({"name": g.name, "memory_mb": g.memory_mb, "driver_version": g.driver_version})
+    }));
+    entry
+}
+
+/// Name and version of the operating system.
+pub fn platform() -> String {
     let name = sysinfo::System::name().unwrap_or_else(|_| std::env::consts::OS.to_owned());
     match sysinfo::System::kernel_version() {
         Ok(version) => format!("{name} {version}"),
@@ -118,7 +148,7 @@ pub(super) async fn stats(State(app): State<AppState>) -> Json<Value> {
         "average_transcode_speed": app.registry.average_speed(),
         "uptime_seconds": app.registry.uptime().as_secs_f64(),
         "total_bytes_processed": app.registry.cache().written_bytes(),
-        "hw_accel_usage": {"software": count(&totals.started)},
+        "hw_accel_usage": app.registry.hardware_usage(),
         "active_encoders": app.registry.active_encoders(),
         "cache_bytes": app.registry.cache().used_bytes(),
     }))

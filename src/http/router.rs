@@ -3,18 +3,18 @@
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::{HeaderName, Method, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::web_ui;
 
 use super::error::ApiError;
 use super::state::AppState;
-use super::{files, health, stream, transcode};
+use super::{access, files, health, machine, presence, progress, sharing, stream, transcode};
 
 /// Largest request body, bytes: requests are small JSON objects.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -24,8 +24,12 @@ const MAX_REASON_BYTES: usize = 4096;
 
 /// All routes of the gateway.
 pub fn router(state: AppState) -> Router {
+    let origins = match state.access.allowed_origins() {
+        [] => AllowOrigin::any(),
+        some => AllowOrigin::list(some.iter().cloned()),
+    };
     let cors = CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(origins)
         .allow_methods([
             Method::GET,
             Method::HEAD,
@@ -49,7 +53,12 @@ pub fn router(state: AppState) -> Router {
         .route("/api/ready", get(health::ready))
         .route("/api/capabilities", get(health::capabilities))
         .route("/capabilities", get(health::capabilities))
+        .route("/api/health/detailed", get(machine::detailed))
         .route("/api/stats", get(health::stats))
+        .route("/api/transcode/{id}/leave", post(sharing::leave))
+        .route("/api/streams/shared", get(sharing::shared))
+        .route("/api/cleanup/stats", get(sharing::cleanup_stats))
+        .route("/api/cleanup/run", post(sharing::cleanup_run))
         .route("/api/transcode/start", post(transcode::start))
         .route("/transcode", post(transcode::start))
         .route("/api/transcode/{id}/status", get(transcode::status))
@@ -61,12 +70,16 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/{id}/stream", get(transcode::stream_info))
         .route("/api/transcode/{id}", delete(transcode::delete))
         .route("/stream/{id}/{*file}", get(stream::file))
+        .route("/api/clients", get(presence::clients))
+        .route("/ws/progress", get(progress::listen))
         .route("/api/v2/files", get(files::list))
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(map_response(shaped))
+        .layer(from_fn_with_state(state.clone(), presence::note))
+        .layer(from_fn_with_state(state.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
         .with_state(state)

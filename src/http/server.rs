@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::presence::Peer;
+
 /// Limits of the listener.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -51,9 +53,9 @@ pub async fn serve(
         else {
             return;
         };
-        let socket = match stop.run_until_cancelled(listener.accept()).await {
+        let (socket, peer) = match stop.run_until_cancelled(listener.accept()).await {
             None => return,
-            Some(Ok((socket, _))) => socket,
+            Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
                 pause_after(&error, &stop).await;
                 continue;
@@ -66,15 +68,17 @@ pub async fn serve(
         let (router, stop, cancel) = (router.clone(), stop.clone(), cancel.clone());
         let header_timeout = settings.header_timeout;
         tracker.spawn(async move {
-            let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-                let deadline = Instant::now() + header_timeout;
-                router.clone().oneshot(request.map(|body| {
-                    Body::new(TimedBody {
-                        body,
-                        late: Box::pin(sleep_until(deadline)),
-                    })
-                }))
-            });
+            let service =
+                hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+                    request.extensions_mut().insert(Peer(peer));
+                    let deadline = Instant::now() + header_timeout;
+                    router.clone().oneshot(request.map(|body| {
+                        Body::new(TimedBody {
+                            body,
+                            late: Box::pin(sleep_until(deadline)),
+                        })
+                    }))
+                });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_timeout)

@@ -4,11 +4,19 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::JobId;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::session::Registry;
 
+use super::access::{Access, now};
+use super::callbacks::Callbacks;
+use super::links::Links;
+use super::machine::Machine;
+use super::presence::Presence;
 use super::wire::Defaults;
 
 /// Shared by all handlers; cheap to clone.
@@ -17,12 +25,27 @@ pub struct AppState {
     pub registry: Arc<Registry>,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
+    /// What this installation calls itself.
+    pub environment: Arc<str>,
+    pub machine: Arc<Machine>,
     pub max_concurrent_jobs: usize,
     /// Codecs of requests that name none.
     pub default_video: VideoChoice,
     pub default_audio: AudioChoice,
+    pub access: Arc<Access>,
+    pub callbacks: Arc<Callbacks>,
+    /// Ends all work.
+    pub cancel: CancellationToken,
     /// Owns work that goes on when its client has left.
     pub tracker: TaskTracker,
+    /// Owns connections that are no longer HTTP.
+    pub connections: TaskTracker,
+    /// Fires when no new requests are taken.
+    pub stop: CancellationToken,
+    /// Who is there.
+    pub presence: Arc<Presence>,
+    /// WebSockets that may still be opened.
+    pub websockets: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -33,8 +56,16 @@ impl AppState {
         }
     }
 
+    /// Addresses of a job's files, as the client that sent `headers` can use them.
+    pub(super) fn links(&self, job: JobId, headers: &HeaderMap) -> Links {
+        Links {
+            base: self.base_url(headers),
+            token: self.access.signer().map(|s| s.token(job, now())),
+        }
+    }
+
     /// `http://host:port` under which the client reached us, without a trailing slash.
-    pub(super) fn base_url(&self, headers: &HeaderMap) -> String {
+    fn base_url(&self, headers: &HeaderMap) -> String {
         if let Some(url) = &self.advertised_url {
             return url.trim_end_matches('/').to_owned();
         }

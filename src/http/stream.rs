@@ -9,6 +9,7 @@ use crate::session::{Served, SessionError, StreamFile, collect};
 
 use super::body::{growing, ranged, unmeasured};
 use super::error::ApiError;
+use super::links::carry;
 use super::state::AppState;
 
 /// Serves a file of a stream. Cancelled when the client goes: dropping the request withdraws it from
@@ -40,6 +41,10 @@ pub(super) async fn file(
     let range = headers.get(header::RANGE);
     let response = match stream.serve(file).await? {
         Served::Playlist(text) => {
+            let text = match app.links(id, &headers).token {
+                Some(token) => carry(&text, &token),
+                None => text,
+            };
             return Ok(typed(
                 ranged(text.into(), None, method == Method::HEAD)?,
                 kind,

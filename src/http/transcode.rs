@@ -4,25 +4,37 @@ use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::base::JobId;
 use crate::session::{JobPhase, SessionError};
+use crate::source::SourceError;
 
 use super::error::ApiError;
+use super::presence;
 use super::state::AppState;
 use super::wire::{parse_start, start_response, status_response, stream_url};
 
 type Answer = Result<Json<Value>, ApiError>;
 
-fn job_id(text: &str) -> Result<JobId, ApiError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, ApiError> {
     JobId::from_str(text).map_err(|_| SessionError::NoSuchJob.into())
 }
 
 /// `POST /api/transcode/start`. The work goes on when the client leaves before the answer.
-pub(super) async fn start(State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Answer {
+pub(super) async fn start(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        let missing =
+            json!({"type": "missing", "loc": ["body"], "msg": "Field required", "input": null});
+        return Err(ApiError::invalid(vec![missing]));
+    }
     let body: Value = serde_json::from_slice(&body).map_err(|error| {
         ApiError::invalid(vec![json!({
             "type": "json_invalid",
@@ -39,17 +51,27 @@ pub(super) async fn start(State(app): State<AppState>, headers: HeaderMap, body:
             "Source URL is required",
         ));
     }
+    if let Some(url) = &start.callback
+        && let Err(error @ SourceError::Refused { .. }) =
+            app.registry.policy().resolve(url.as_str()).await
+    {
+        let text = format!("callback_url: {error}");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+    }
+    let named = presence::told(start.origin.client.clone());
     let job = app
         .registry
-        .start(&start.source, start.request, start.session_id)
+        .start(&start.source, start.request, start.origin)
         .await?;
     let viewers = app.registry.viewers(&job);
-    Ok(Json(start_response(
-        &job,
-        &job.status(),
-        &app.base_url(&headers),
-        viewers,
-    )))
+    let links = app.links(job.id, &headers);
+    let answer = start_response(&job, &job.status(), &links, viewers);
+    if let Some(url) = start.callback
+        && !app.callbacks.watch(&app, &job, url, links)
+    {
+        tracing::warn!(job.id = %job.id, "too many callbacks wait: this one is left out");
+    }
+    Ok((named, Json(answer)))
 }
 
 /// `GET /api/transcode/{id}/status`.
@@ -63,7 +85,7 @@ pub(super) async fn status(
     Ok(Json(status_response(
         &job,
         &job.status(),
-        &app.base_url(&headers),
+        &app.links(job.id, &headers),
         viewers,
     )))
 }
@@ -82,7 +104,7 @@ pub(super) async fn stream_info(
             Err(ApiError::new(StatusCode::BAD_REQUEST, text))
         }
         JobPhase::Opening | JobPhase::Open(_) => {
-            let url = stream_url(&job, &app.base_url(&headers));
+            let url = stream_url(&job, &app.links(job.id, &headers));
             Ok(Json(
                 json!({"job_id": job.id, "stream_url": url, "status": status}),
             ))

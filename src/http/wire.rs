@@ -4,13 +4,16 @@
 use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
+use url::Url;
 
+use super::links::Links;
+use super::presence;
 use crate::base::{Bitrate, MediaTime};
 use crate::media::{
     AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
     SubtitleRequest, UnknownName, VideoChoice,
 };
-use crate::session::{Job, JobStatus};
+use crate::session::{Job, JobOrigin, JobStatus, ViewerCount};
 
 /// Subtitle files that one request may name.
 const MAX_SUBTITLES: usize = 32;
@@ -19,7 +22,8 @@ const MAX_SUBTITLES: usize = 32;
 #[derive(Debug, PartialEq)]
 pub(super) struct StartRequest {
     pub(super) source: String,
-    pub(super) session_id: Option<String>,
+    pub(super) origin: JobOrigin,
+    pub(super) callback: Option<Url>,
     pub(super) request: StreamRequest,
 }
 
@@ -62,7 +66,7 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
     };
     let mode = r.name(fields, &["body", "mode"], Mode::Stream);
     let session_id = r.optional_text(fields, &["body", "session_id"]);
-    r.optional_text(fields, &["body", "callback_url"]);
+    let callback = r.callback(fields, &["body", "callback_url"]);
     let start = r.number(fields, &["body", "start_time"], 0.0);
     if start < 0.0 {
         let text = "Input should be greater than or equal to 0";
@@ -89,7 +93,11 @@ pub(super) fn parse_start(body: &Value, defaults: Defaults) -> Result<StartReque
     let start_time = MediaTime::from_secs_f64(start);
     Ok(StartRequest {
         source,
-        session_id,
+        origin: JobOrigin {
+            session_id,
+            client: presence::name_in(fields),
+        },
+        callback,
         request: StreamRequest {
             mode,
             output,
@@ -106,7 +114,11 @@ fn problem(kind: &str, place: &[&str], text: &str, input: &Value) -> Value {
         Value::Array(_) | Value::Object(_) => Value::Null,
         other => other.clone(),
     };
-    json!({"type": kind, "loc": place, "msg": text, "input": input})
+    let mut problem = json!({"type": kind, "loc": place, "msg": text, "input": input});
+    if let ("enum", Some(expected)) = (kind, text.strip_prefix("Input should be ")) {
+        problem["ctx"] = json!({"expected": expected});
+    }
+    problem
 }
 
 struct Reader {
@@ -137,12 +149,7 @@ impl Reader {
                 }
             },
         };
-        let channels = self.number(fields, &["body", "output", "max_audio_channels"], 2.0);
-        if !(1.0..=8.0).contains(&channels) || channels.fract() != 0.0 {
-            let place = ["body", "output", "max_audio_channels"];
-            let text = "Input should be an integer from 1 to 8";
-            self.wrong("int_type", &place, text, &json!(channels));
-        }
+        let channels = self.channels(fields, &["body", "output", "max_audio_channels"]);
         let place = |name| ["body", "output", name];
         OutputRequest {
             format: self.name(fields, &place("format"), OutputFormat::Hls),
@@ -152,7 +159,7 @@ impl Reader {
             hw_accel: self.name(fields, &place("hw_accel"), HwAccel::Auto),
             tone_map: self.boolean(fields, &place("tone_map"), true),
             bitrate,
-            max_audio_channels: channels as u32,
+            max_audio_channels: channels,
             two_pass: self.boolean(fields, &place("two_pass"), false),
             burn_subtitle: self.optional_count(fields, &place("burn_subtitle")),
         }
@@ -183,18 +190,55 @@ impl Reader {
             Value::Bool(b) => Some(f64::from(u8::from(*b))),
             _ => None,
         };
-        match parsed.filter(|n: &f64| n.is_finite()) {
-            Some(n) => n,
-            None => {
-                self.wrong(
-                    "float_parsing",
-                    place,
-                    "Input should be a valid number",
-                    value,
-                );
-                default
-            }
+        if let Some(n) = parsed.filter(|n: &f64| n.is_finite()) {
+            return n;
         }
+        let (kind, text) = match value {
+            _ if parsed.is_some() => ("finite_number", "Input should be a finite number"),
+            Value::String(_) => (
+                "float_parsing",
+                "Input should be a valid number, unable to parse string as a number",
+            ),
+            _ => ("float_type", "Input should be a valid number"),
+        };
+        self.wrong(kind, place, text, value);
+        default
+    }
+
+    /// A whole number from 1 to 8.
+    fn channels(&mut self, fields: &Map<String, Value>, place: &[&str]) -> u32 {
+        const DEFAULT: u32 = 2;
+        let Some(value) = fields.get(place[place.len() - 1]) else {
+            return DEFAULT;
+        };
+        let parsed: Option<f64> = match value {
+            Value::Number(n) => n.as_f64(),
+            // As `int()` reads it: no fraction but zeros.
+            Value::String(s) => s.trim().parse().ok().filter(|n: &f64| n.fract() == 0.0),
+            Value::Bool(b) => Some(f64::from(u8::from(*b))),
+            _ => None,
+        };
+        let (kind, text) = match (parsed, value) {
+            (Some(n), _) if n.fract() != 0.0 => (
+                "int_from_float",
+                "Input should be a valid integer, got a number with a fractional part",
+            ),
+            (Some(n), _) if n < 1.0 => (
+                "greater_than_equal",
+                "Input should be greater than or equal to 1",
+            ),
+            (Some(n), _) if n > 8.0 => {
+                ("less_than_equal", "Input should be less than or equal to 8")
+            }
+            (Some(n), _) => return n as u32,
+            (None, Value::String(_)) => (
+                "int_parsing",
+                "Input should be a valid integer, unable to parse string as an integer",
+            ),
+            (None, _) => ("int_type", "Input should be a valid integer"),
+        };
+        self.wrong(kind, place, text, value);
+        DEFAULT
     }
 
     /// A small whole number, or `None` for nothing and null.
@@ -264,14 +308,31 @@ impl Reader {
             _ => None,
         };
         parsed.unwrap_or_else(|| {
-            self.wrong(
-                "bool_parsing",
-                place,
-                "Input should be a valid boolean",
-                value,
-            );
+            let (kind, text) = match value {
+                Value::String(_) | Value::Number(_) => (
+                    "bool_parsing",
+                    "Input should be a valid boolean, unable to interpret input",
+                ),
+                _ => ("bool_type", "Input should be a valid boolean"),
+            };
+            self.wrong(kind, place, text, value);
             default
         })
+    }
+
+    fn callback(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<Url> {
+        let text = self.optional_text(fields, place)?;
+        // Some clients send an empty text for none.
+        if text.is_empty() {
+            return None;
+        }
+        let url = Url::parse(&text).ok();
+        let url = url.filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        if url.is_none() {
+            let words = "Value error, callback_url must be an http or https URL";
+            self.wrong("value_error", place, words, &Value::String(text));
+        }
+        url
     }
 
     fn optional_text(&mut self, fields: &Map<String, Value>, place: &[&str]) -> Option<String> {
@@ -293,12 +354,17 @@ impl Reader {
 }
 
 /// The answer to a start request (contract 3.3).
-pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
+pub(super) fn start_response(
+    job: &Job,
+    status: &JobStatus,
+    links: &Links,
+    viewers: ViewerCount,
+) -> Value {
     json!({
         "job_id": job.id,
         "status": status.name,
         "progress": rounded(status.progress),
-        "stream_url": stream_url(job, base),
+        "stream_url": stream_url(job, links),
         "control_token": null,
         "download_url": null,
         "duration": status.duration,
@@ -308,13 +374,18 @@ pub(super) fn start_response(job: &Job, status: &JobStatus, base: &str, viewers:
         "variants": null,
         "media_info": null,
         "start_time": status.start_time.as_secs_f64(),
-        "is_shared": viewers > 1,
-        "viewer_count": viewers,
+        "is_shared": viewers.is_shared,
+        "viewer_count": viewers.viewers,
     })
 }
 
 /// A job's status (contract 3.4); `speed`, `phase`, `segments` and `warnings` are ours.
-pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers: usize) -> Value {
+pub(super) fn status_response(
+    job: &Job,
+    status: &JobStatus,
+    links: &Links,
+    viewers: ViewerCount,
+) -> Value {
     let segments = status.segments.as_ref();
     let segments = segments.map(|s| json!({"total": s.total, "ready": s.ready}));
     json!({
@@ -323,7 +394,7 @@ pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers
         "progress": rounded(status.progress),
         "current_time": rounded(status.current_time),
         "duration": status.duration,
-        "stream_url": stream_url(job, base),
+        "stream_url": stream_url(job, links),
         "download_url": null,
         "control_token": null,
         "eta_seconds": status.eta_seconds,
@@ -331,10 +402,10 @@ pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers
         "error_message": status.error,
         "created_at": job.created_at.to_string(),
         "started_at": job.created_at.to_string(),
-        "completed_at": null,
+        "completed_at": job.ended_at().map(|t| t.to_string()),
         "start_time": status.start_time.as_secs_f64(),
-        "is_shared": viewers > 1,
-        "viewer_count": viewers,
+        "is_shared": viewers.is_shared,
+        "viewer_count": viewers.viewers,
         "mode": job.request.mode,
         "source": job.source,
         "speed": rounded(status.speed),
@@ -344,12 +415,12 @@ pub(super) fn status_response(job: &Job, status: &JobStatus, base: &str, viewers
     })
 }
 
-pub(super) fn stream_url(job: &Job, base: &str) -> String {
-    format!("{base}/stream/{}/master.m3u8", job.id)
+pub(super) fn stream_url(job: &Job, links: &Links) -> String {
+    links.to(&format!("/stream/{}/master.m3u8", job.id))
 }
 
 fn hardware(status: &JobStatus) -> Option<&'static str> {
-    status.software.then_some("software")
+    status.encoded_by
 }
 
 fn rounded(v: f64) -> f64 {
@@ -377,6 +448,46 @@ mod tests {
         assert!(!parsed.request.output.tone_map);
         assert_eq!(parsed.request.output.bitrate, Some(Bitrate::kbit(4000)));
         assert_eq!(parsed.request.output.max_audio_channels, 6);
+    }
+
+    /// As pydantic 2 tells them for the same inputs.
+    #[test]
+    fn bad_values_are_told_apart() {
+        let told = |output: Value| {
+            let body = json!({"source": "a", "output": output});
+            let errors = parse_start(&body, DEFAULTS).unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            errors[0]["type"].as_str().unwrap().to_owned()
+        };
+        for (value, kind) in [
+            (json!("six"), "int_parsing"),
+            (json!(2.5), "int_from_float"),
+            (json!(null), "int_type"),
+            (json!(0), "greater_than_equal"),
+            (json!("9"), "less_than_equal"),
+        ] {
+            assert_eq!(told(json!({"max_audio_channels": value})), kind, "{value}");
+        }
+        for (value, kind) in [
+            (json!("maybe"), "bool_parsing"),
+            (json!(2), "bool_parsing"),
+            (json!([]), "bool_type"),
+        ] {
+            assert_eq!(told(json!({"two_pass": value})), kind, "{value}");
+        }
+        let start = |value: Value| {
+            let body = json!({"source": "a", "start_time": value});
+            parse_start(&body, DEFAULTS).unwrap_err().remove(0)
+        };
+        assert_eq!(start(json!("soon"))["type"], "float_parsing");
+        assert_eq!(start(json!("inf"))["type"], "finite_number");
+        assert_eq!(start(json!({}))["type"], "float_type");
+        assert_eq!(start(json!(-1))["type"], "greater_than_equal");
+        let errors = parse_start(&json!({"source": "a", "mode": "fast"}), DEFAULTS).unwrap_err();
+        let wanted = json!({"type": "enum", "loc": ["body", "mode"], "input": "fast",
+            "msg": "Input should be 'stream', 'abr' or 'batch'",
+            "ctx": {"expected": "'stream', 'abr' or 'batch'"}});
+        assert_eq!(errors, [wanted]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod boxes;
 mod cmaf;
 mod codec;
 mod fmp4_reader;
+mod in_band;
 mod sample;
 mod sample_entry;
 mod segment_file;

@@ -24,6 +24,16 @@ pub enum PlanError {
     },
     #[error("an adaptive stream (abr) cannot be made of copies; ask for h264, h265, vp9 or av1")]
     LadderOfCopies,
+    #[error("files of format {format} are not made; ask for hls, mp4, webm or mkv")]
+    FormatNotMade { format: &'static str },
+    #[error("{format} does not take {codec}; ask for {instead}")]
+    ContainerCodec {
+        format: &'static str,
+        codec: &'static str,
+        instead: &'static str,
+    },
+    #[error("two_pass is not available for {codec}; ask for h264, h265 or vp9")]
+    NoTwoPasses { codec: &'static str },
     #[error("mode {mode} makes no stream")]
     NoStream { mode: &'static str },
     #[error("burn_subtitle {wanted} is no subtitle track of the source, which has {count}")]

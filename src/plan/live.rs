@@ -2,6 +2,7 @@
 //! source can be opened only once and its tracks belong together.
 
 use super::audio::AudioPlan;
+use super::encoder::{device_options, encoder_options, upload_filters};
 use super::run::{
     Invocation, audio_encoder, audio_fragments, few_channels, layout, mapping, strings,
     video_fragments, video_timescale,
@@ -15,11 +16,10 @@ impl StreamPlan {
     ///
     /// Timestamps count from the moment of opening: those of the probe mean nothing any more.
     pub fn live_run(&self) -> Invocation {
-        let mut output = Vec::new();
-        if let Some((video, encode)) = self
-            .main_video()
-            .and_then(|v| Some((v, v.encode.as_ref()?)))
-        {
+        let (mut input, mut output) = (Vec::new(), Vec::new());
+        let video = self.main_video().and_then(|v| Some((v, v.encoder(false)?)));
+        if let Some((video, encode)) = video {
+            input.extend(device_options(encode));
             output.extend(self.live_video(video, encode));
             output.push("pipe:1".into());
         }
@@ -34,16 +34,18 @@ impl StreamPlan {
                 .into(),
             );
         }
-        Invocation {
-            input: Vec::new(),
-            output,
-        }
+        Invocation { input, output }
     }
 
     fn live_video(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
         let mut filters = encode.before_grid.clone();
         filters.push(format!("fps={}:start_time=0", video.rate));
         filters.extend(encode.after_cut.iter().cloned());
+        filters.extend(
+            upload_filters(encode.accelerator)
+                .iter()
+                .map(|f| (*f).to_owned()),
+        );
         let mut out = mapping(video.stream);
         out.extend(strings(&[
             "-an",
@@ -52,7 +54,7 @@ impl StreamPlan {
             "-vf",
             &filters.join(","),
         ]));
-        out.extend(self.encoder_options(video, encode));
+        out.extend(encoder_options(video, encode, self.timeline.units(0)));
         out.extend(strings(&["-force_key_frames", &self.regular_cuts()]));
         let timescale = video_timescale(video).to_string();
         out.extend(strings(&["-video_track_timescale", &timescale]));

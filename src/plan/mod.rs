@@ -1,7 +1,9 @@
 //! From (probe, request, machine) to an encode plan, and from the plan to ffmpeg's arguments. Pure.
 
 mod audio;
+mod batch;
 mod color;
+mod encoder;
 mod error;
 mod live;
 mod run;
@@ -10,6 +12,8 @@ mod subtitle;
 mod video;
 
 pub use audio::{AudioCodec, AudioEncode, AudioPlan};
+pub use batch::{BatchFile, BatchPlace, BatchPlan, batch_file, check_batch, plan_batch};
+pub use encoder::{AcceleratorSettings, test_encode};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};
 pub use stream::{COPY_TIMESCALE, Packaging, PlanSettings, StreamPlan, check_request, plan_stream};

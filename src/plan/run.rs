@@ -6,6 +6,7 @@
 use crate::base::MediaTime;
 
 use super::audio::{AudioCodec, AudioEncode, AudioPlan};
+use super::encoder::{device_options, encoder_options, upload_filters};
 use super::stream::{COPY_TIMESCALE, StreamPlan};
 use super::video::{Burn, VideoCodec, VideoEncode, VideoPlan};
 
@@ -64,6 +65,8 @@ pub struct VideoRun {
     pub until: i64,
     pub preroll: Preroll,
     pub padding: Padding,
+    /// In software, though the plan has hardware for it.
+    pub software: bool,
 }
 
 /// A run of the audio encoder, in audio frames of the output; of copied sound, in timeline units.
@@ -113,7 +116,7 @@ impl StreamPlan {
             }
             Padding::Short => start,
         };
-        Some(match &video.encode {
+        Some(match video.encoder(run.software) {
             Some(encode) => self.video_encode(video, encode, run, start),
             None => self.video_copy(video, run, start),
         })
@@ -146,13 +149,18 @@ impl StreamPlan {
         filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
         filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
         filters.extend(encode.after_cut.iter().cloned());
+        filters.extend(
+            upload_filters(encode.accelerator)
+                .iter()
+                .map(|f| (*f).to_owned()),
+        );
         let mut output = match encode.burn {
             None => exact_mapping(video.stream),
             Some(_) => exact_mapping_of(GRAPH_OUTPUT),
         };
         output.extend(strings(&["-an", "-fps_mode", "passthrough"]));
         output.extend(filter_options(video.stream, encode.burn, &filters));
-        output.extend(self.encoder_options(video, encode));
+        output.extend(encoder_options(video, encode, self.timeline.units(0)));
         let first = self.timeline.segment_of(run.from);
         let last = self.timeline.segment_of(run.until - 1) + 1;
         let cuts = self.timeline.cuts(first..last);
@@ -169,89 +177,9 @@ impl StreamPlan {
         output.extend(strings(&["-video_track_timescale", &timescale]));
         output.extend(video_fragments());
         output.push("pipe:1".into());
-        Invocation {
-            input: input_seek(seek),
-            output,
-        }
-    }
-
-    pub(super) fn encoder_options(&self, video: &VideoPlan, encode: &VideoEncode) -> Vec<String> {
-        let max = video.max_bitrate.bits_per_second();
-        let (max_rate, buffer) = (max.to_string(), video.buffer_bits().to_string());
-        let mut out = strings(&["-c:v", encode.encoder]);
-        let quality = match video.codec {
-            VideoCodec::H264 => {
-                out.extend(strings(&["-preset", &encode.preset, "-profile:v", "high"]));
-                out.extend(strings(&[
-                    "-sc_threshold",
-                    "0",
-                    "-forced-idr",
-                    "1",
-                    "-g",
-                    "9999",
-                ]));
-                if let Some(level) = video.level {
-                    let level = format!("{}.{}", level / 10, level % 10);
-                    out.extend(strings(&["-level", &level]));
-                }
-                "23"
-            }
-            VideoCodec::Hevc => {
-                out.extend(strings(&[
-                    "-preset",
-                    "superfast",
-                    "-tag:v",
-                    "hvc1",
-                    "-forced-idr",
-                    "1",
-                ]));
-                let fixed = "log-level=error:scenecut=0:open-gop=0:keyint=9999:min-keyint=1";
-                out.extend(strings(&["-x265-params", fixed]));
-                "26"
-            }
-            VideoCodec::Vp9 => {
-                out.extend(strings(&[
-                    "-deadline",
-                    "realtime",
-                    "-cpu-used",
-                    "8",
-                    "-row-mt",
-                    "1",
-                ]));
-                out.extend(strings(&[
-                    "-lag-in-frames",
-                    "0",
-                    "-auto-alt-ref",
-                    "0",
-                    "-g",
-                    "9999",
-                ]));
-                "33"
-            }
-            VideoCodec::Av1 => {
-                let gop = self.timeline.units(0).to_string();
-                out.extend(strings(&["-preset", "10", "-g", &gop]));
-                "35"
-            }
-        };
-        match (encode.target_bitrate, video.codec) {
-            (Some(target), _) => {
-                let target = target.bits_per_second().to_string();
-                out.extend(strings(&["-b:v", &target]));
-            }
-            // SVT-AV1 takes a cap only together with its own rate control.
-            (None, VideoCodec::Av1) => {
-                out.extend(strings(&["-crf", quality]));
-                return out;
-            }
-            (None, VideoCodec::Vp9) => {
-                out.extend(strings(&["-crf", quality, "-b:v", &max_rate]));
-                return out;
-            }
-            (None, _) => out.extend(strings(&["-crf", quality])),
-        }
-        out.extend(strings(&["-maxrate", &max_rate, "-bufsize", &buffer]));
-        out
+        let mut input = device_options(encode);
+        input.extend(input_seek(seek));
+        Invocation { input, output }
     }
 
     fn video_copy(&self, video: &VideoPlan, run: VideoRun, start: MediaTime) -> Invocation {
@@ -506,7 +434,7 @@ pub(super) fn mapping(stream: u32) -> Vec<String> {
 }
 
 /// Name of the pictures that a graph of several inputs gives out.
-const GRAPH_OUTPUT: &str = "[pictures]";
+pub(super) const GRAPH_OUTPUT: &str = "[pictures]";
 
 /// The filters of a video stream; subtitles are laid over the pictures as the source has them.
 pub(super) fn filter_options(stream: u32, burn: Option<Burn>, filters: &[String]) -> Vec<String> {
@@ -592,6 +520,7 @@ mod tests {
                 until: plan.timeline.start(until),
                 preroll: Preroll::Near,
                 padding: Padding::Short,
+                software: false,
             },
         );
         let longest = run.unwrap().output.iter().map(String::len).max();

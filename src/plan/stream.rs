@@ -6,13 +6,14 @@ use crate::base::{Bitrate, MediaTime};
 use crate::hardware::Hardware;
 use crate::hls::{Grid, SegmentTimeline};
 use crate::media::{
-    AudioStream, HwAccel, MaxResolution, Mode, SourceProbe, StreamRequest, VideoChoice, VideoStream,
+    AudioStream, MaxResolution, Mode, SourceProbe, StreamRequest, VideoChoice, VideoStream,
 };
 
 use super::audio::{AudioCodec, AudioPlan, check_encoder, plan_audio};
+use super::encoder::AcceleratorSettings;
 use super::error::PlanError;
 use super::subtitle::{SubtitlePlan, plan_burn, plan_subtitles, track_name, unique};
-use super::video::{VideoCodec, VideoPlan, plan_ladder, plan_video};
+use super::video::{VideoCodec, VideoPlan, choose, plan_ladder, plan_video};
 
 /// What the gateway's owner fixed.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,7 @@ pub struct PlanSettings {
     pub enable_abr: bool,
     /// Most renditions of an adaptive stream.
     pub abr_max_variants: usize,
+    pub hardware: AcceleratorSettings,
 }
 
 impl Default for PlanSettings {
@@ -40,6 +42,7 @@ impl Default for PlanSettings {
             video_preset: "veryfast".into(),
             enable_abr: true,
             abr_max_variants: 4,
+            hardware: AcceleratorSettings::default(),
         }
     }
 }
@@ -147,7 +150,11 @@ impl StreamPlan {
 }
 
 /// Refuses what cannot be done whatever the source is, so that a client hears it at once.
-pub fn check_request(request: &StreamRequest, hardware: &Hardware) -> Result<(), PlanError> {
+pub fn check_request(
+    request: &StreamRequest,
+    hardware: &Hardware,
+    settings: &PlanSettings,
+) -> Result<(), PlanError> {
     let output = &request.output;
     match request.mode {
         Mode::Stream => {}
@@ -159,16 +166,12 @@ pub fn check_request(request: &StreamRequest, hardware: &Hardware) -> Result<(),
             });
         }
     }
-    if !matches!(output.hw_accel, HwAccel::Auto | HwAccel::Software) {
-        return Err(PlanError::NoSuchHardware {
-            name: output.hw_accel.name(),
-        });
-    }
-    if let Some((encoder, wanted)) =
-        VideoCodec::asked(output.video).map(VideoCodec::software_encoder)
-        && !hardware.has_encoder(encoder)
-    {
-        return Err(PlanError::NoEncoder { encoder, wanted });
+    if let Some(codec) = VideoCodec::asked(output.video) {
+        let (encoder, wanted) = codec.software_encoder();
+        let chosen = choose(codec, output.hw_accel, hardware, settings)?;
+        if chosen.is_none() && !hardware.has_encoder(encoder) {
+            return Err(PlanError::NoEncoder { encoder, wanted });
+        }
     }
     match AudioCodec::asked(output.audio) {
         Some(codec) => check_encoder(codec, hardware),
@@ -187,7 +190,7 @@ pub fn plan_stream(
     hardware: &Hardware,
     settings: &PlanSettings,
 ) -> Result<StreamPlan, PlanError> {
-    check_request(request, hardware)?;
+    check_request(request, hardware, settings)?;
     let video = probe.main_video();
     let audio = probe.main_audio();
     if video.is_none() && audio.is_none() {
@@ -522,6 +525,7 @@ pub(super) mod tests {
             encoders: names(&["libx264", "libx265", "libvpx-vp9", "libsvtav1", "aac"]),
             decoders: names(&["h264"]),
             filters: names(&["zscale", "tonemap"]),
+            accelerators: Vec::new(),
         }
     }
 

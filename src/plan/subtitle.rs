@@ -40,7 +40,7 @@ pub struct SubtitleSpan {
 }
 
 /// Codecs of subtitles that are text.
-fn is_text(codec: &str) -> bool {
+pub(super) fn is_text(codec: &str) -> bool {
     matches!(
         codec,
         "subrip"

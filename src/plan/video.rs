@@ -3,10 +3,13 @@
 use serde::Serialize;
 
 use crate::base::{Bitrate, FrameRate, Resolution};
-use crate::hardware::Hardware;
-use crate::media::{FieldOrder, MaxResolution, StreamRequest, Transfer, VideoChoice, VideoStream};
+use crate::hardware::{Accelerator, Hardware};
+use crate::media::{
+    FieldOrder, HwAccel, MaxResolution, StreamRequest, Transfer, VideoChoice, VideoStream,
+};
 
 use super::color;
+use super::encoder::{AcceleratorSettings, hardware_encoder};
 use super::error::PlanError;
 use super::stream::PlanSettings;
 
@@ -74,12 +77,18 @@ pub struct VideoPlan {
     pub level: Option<u8>,
     /// `None` copies the stream as it is.
     pub encode: Option<VideoEncode>,
+    /// How the same pictures are made when hardware that `encode` names has failed.
+    pub software: Option<VideoEncode>,
 }
 
 /// How pictures are made anew.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VideoEncode {
     pub encoder: &'static str,
+    /// `None` encodes in software.
+    pub accelerator: Option<Accelerator>,
+    /// The device of the accelerator, where it is told one.
+    pub device: Option<String>,
     /// Filters before the frame grid: deinterlacing.
     pub before_grid: Vec<String>,
     /// Filters after the cut: scaling, tone mapping, pixel format.
@@ -87,6 +96,9 @@ pub struct VideoEncode {
     /// Fixed average rate; `None` = constant quality under `max_bitrate`.
     pub target_bitrate: Option<Bitrate>,
     pub preset: String,
+    /// Whether pictures may be coded out of their order. What stands in for an encoder that keeps it
+    /// must keep it too, or decoding times would not rise where it takes over.
+    pub reorders: bool,
     /// Picture subtitles that are drawn into the picture.
     pub burn: Option<Burn>,
 }
@@ -100,7 +112,40 @@ pub struct Burn {
     pub canvas: Resolution,
 }
 
+impl VideoEncode {
+    /// An encoder on `accelerator`, as yet without filters.
+    pub(super) fn on(
+        accelerator: Accelerator,
+        encoder: &'static str,
+        settings: &AcceleratorSettings,
+    ) -> Self {
+        let preset = match accelerator {
+            Accelerator::Nvenc => settings.nvenc_preset.clone(),
+            Accelerator::Qsv => settings.qsv_preset.clone(),
+            _ => String::new(),
+        };
+        let vaapi = accelerator == Accelerator::Vaapi;
+        VideoEncode {
+            encoder,
+            accelerator: Some(accelerator),
+            device: vaapi.then(|| settings.vaapi_device.clone()),
+            before_grid: Vec::new(),
+            after_cut: Vec::new(),
+            target_bitrate: None,
+            preset,
+            reorders: false,
+            burn: None,
+        }
+    }
+}
+
 impl VideoPlan {
+    /// How pictures are made anew; `software` asks for the way without hardware.
+    pub fn encoder(&self, software: bool) -> Option<&VideoEncode> {
+        let instead = self.software.as_ref().filter(|_| software);
+        instead.or(self.encode.as_ref())
+    }
+
     /// The RFC 6381 name, where it is known before the first encoder run.
     pub fn codec_string(&self) -> Option<String> {
         self.level.map(|level| format!("avc1.6400{level:02x}"))
@@ -294,19 +339,48 @@ fn encoded(
     hardware: &Hardware,
     settings: &PlanSettings,
 ) -> Result<VideoPlan, PlanError> {
-    let (encoder, name) = wish.codec.software_encoder();
-    if !hardware.has_encoder(encoder) {
-        return Err(PlanError::NoEncoder {
-            encoder,
-            wanted: name,
-        });
-    }
     let mut before_grid = Vec::new();
     if video.field_order == FieldOrder::Interlaced {
         // One picture per frame, so the frame grid stays the source's.
         before_grid.push("bwdif=mode=send_frame:deint=all".to_owned());
     }
     let tone_map = request.output.tone_map && settings.tone_map;
+    let filtered = |encode: VideoEncode| -> Result<VideoEncode, PlanError> {
+        Ok(VideoEncode {
+            before_grid: before_grid.clone(),
+            after_cut: color::scale_and_map(video, wish.size, tone_map, hardware)?,
+            target_bitrate: wish.target_bitrate,
+            burn: wish.burn,
+            ..encode
+        })
+    };
+    let (encoder, wanted) = wish.codec.software_encoder();
+    let software = hardware.has_encoder(encoder).then(|| VideoEncode {
+        encoder,
+        accelerator: None,
+        device: None,
+        before_grid: Vec::new(),
+        after_cut: Vec::new(),
+        target_bitrate: None,
+        preset: settings.video_preset.clone(),
+        reorders: true,
+        burn: None,
+    });
+    let software = software.map(&filtered).transpose()?;
+    let chosen = choose(wish.codec, request.output.hw_accel, hardware, settings)?;
+    let chosen = chosen.map(filtered).transpose()?;
+    let (encode, software) = match (chosen, software) {
+        (Some(chosen), software) => {
+            let software = software.filter(|_| settings.hardware.fall_back);
+            let in_order = software.map(|s| VideoEncode {
+                reorders: false,
+                ..s
+            });
+            (chosen, in_order)
+        }
+        (None, Some(software)) => (software, None),
+        (None, None) => return Err(PlanError::NoEncoder { encoder, wanted }),
+    };
     Ok(VideoPlan {
         stream: video.index,
         codec: wish.codec,
@@ -314,15 +388,34 @@ fn encoded(
         rate: output_rate(video),
         max_bitrate: wish.max_bitrate,
         level: None,
-        encode: Some(VideoEncode {
-            encoder,
-            before_grid,
-            after_cut: color::scale_and_map(video, wish.size, tone_map, hardware)?,
-            target_bitrate: wish.target_bitrate,
-            preset: settings.video_preset.clone(),
-            burn: wish.burn,
-        }),
+        encode: Some(encode),
+        software,
     })
+}
+
+/// The hardware encoder that a request gets; `None` = software.
+pub(super) fn choose(
+    codec: VideoCodec,
+    asked: HwAccel,
+    hardware: &Hardware,
+    settings: &PlanSettings,
+) -> Result<Option<VideoEncode>, PlanError> {
+    let on = |accelerator: Accelerator| {
+        let encoder = hardware_encoder(accelerator, codec)?;
+        let report = hardware.accelerator(accelerator)?;
+        let works = report.encoders.iter().any(|e| e == encoder);
+        works.then(|| VideoEncode::on(accelerator, encoder, &settings.hardware))
+    };
+    match asked {
+        HwAccel::Software => Ok(None),
+        HwAccel::Auto if !settings.hardware.prefer => Ok(None),
+        HwAccel::Auto => Ok(Accelerator::BEST_FIRST.into_iter().find_map(on)),
+        named => match named.name().parse().ok().and_then(on) {
+            Some(encode) => Ok(Some(encode)),
+            None if settings.hardware.fall_back => Ok(None),
+            None => Err(PlanError::NoSuchHardware { name: named.name() }),
+        },
+    }
 }
 
 /// The rungs of the ladder (contract 6.2), best first.
@@ -413,7 +506,11 @@ pub(super) fn plan_ladder(
         };
         let mut rung = encoded(video, wish, request, hardware, settings)?;
         // The least of all presets turns off what makes the profile High.
-        if codec == VideoCodec::H264 && settings.video_preset != "ultrafast" {
+        let software = rung
+            .encode
+            .as_ref()
+            .is_some_and(|e| e.accelerator.is_none());
+        if codec == VideoCodec::H264 && software && settings.video_preset != "ultrafast" {
             rung.level = h264_level(size, rung.rate, rate);
         }
         Ok(rung)
@@ -462,6 +559,7 @@ fn copy(video: &VideoStream, codec: VideoCodec, settings: &PlanSettings) -> Vide
         max_bitrate: measured.unwrap_or(settings.max_bitrate),
         level: None,
         encode: None,
+        software: None,
     }
 }
 

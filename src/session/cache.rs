@@ -121,6 +121,12 @@ impl SegmentCache {
             .join(format!("{}-{}-{:05}", key.stream, key.track, key.segment))
     }
 
+    /// Deletes what killed gateways left beside; how many folders. Blocks on the disk.
+    pub fn sweep(&self) -> usize {
+        let parent = self.folder.parent().unwrap_or(&self.folder);
+        remove_left_overs(parent).unwrap_or(0)
+    }
+
     pub(super) fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
@@ -260,7 +266,8 @@ impl Drop for SegmentCache {
 }
 
 /// Deletes the folders of gateways that are gone. One that cannot be deleted stays.
-fn remove_left_overs(parent: &Path) -> io::Result<()> {
+fn remove_left_overs(parent: &Path) -> io::Result<usize> {
+    let mut removed = 0;
     for entry in std::fs::read_dir(parent)? {
         let folder = entry?.path();
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -275,8 +282,9 @@ fn remove_left_overs(parent: &Path) -> io::Result<()> {
             continue;
         }
         remove_folder(&folder);
+        removed += 1;
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// Somebody else may be deleting it too.

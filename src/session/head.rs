@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +112,12 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                 );
                 track.learn(|l| l.source_end = Some(unit));
             }
+            Outcome::Failed(reason) if run.fell_back() => {
+                tracing::warn!(
+                    stream.id = %track.core.id, track = %track.id, segment = *at, %reason,
+                    "a hardware encoder failed; software goes on"
+                );
+            }
             Outcome::Failed(reason) => {
                 if track.core.locator.is_remote() {
                     // A server that refused once is given a moment.
@@ -136,6 +143,10 @@ struct Run<'a> {
     splitter: Splitter,
     preroll: Preroll,
     padding: Padding,
+    /// Without the hardware that the plan names.
+    software: bool,
+    /// What its key frames need before them.
+    in_band: Bytes,
     /// Bytes that came from the encoder.
     received: u64,
     /// Samples that were passed on.
@@ -168,6 +179,8 @@ impl<'a> Run<'a> {
             until: furthest.min(track.core.plan.longest_run(segment)),
             reader: Fmp4Reader::new(),
             preroll: learned.preroll,
+            software: learned.software,
+            in_band: Bytes::new(),
             padding: learned.source_end.map_or(Padding::Short, Padding::After),
             received: 0,
             delivered: 0,
@@ -177,6 +190,25 @@ impl<'a> Run<'a> {
             segment_began: now,
             last_report: None,
         }
+    }
+
+    /// After a failure: whether it was that of hardware which software can stand in for, from now on.
+    fn fell_back(&self) -> bool {
+        let TrackId { kind, nth } = self.track.id;
+        let core = &self.track.core;
+        let video = core
+            .plan
+            .videos
+            .get(nth)
+            .filter(|_| kind == TrackKind::Video);
+        let used = video.and_then(|v| v.encoder(self.software)?.accelerator);
+        let (Some(accelerator), Some(video)) = (used, video) else {
+            return false;
+        };
+        core.context.opener.accelerators.failed(accelerator);
+        let instead = video.software.is_some();
+        self.track.learn(|l| l.software |= instead);
+        instead
     }
 
     /// The units of this run: from the first missing one to the end of the order.
@@ -202,6 +234,7 @@ impl<'a> Run<'a> {
                     until,
                     preroll,
                     padding,
+                    software: self.software,
                 };
                 plan.video_run(nth, run)
             }
@@ -435,13 +468,16 @@ impl<'a> Run<'a> {
         let sample = match event {
             Fmp4Event::Config(config) => {
                 return match self.track.accept_config(config) {
-                    true => Ok(()),
-                    false => Err(Outcome::Failed(
+                    Some(sets) => {
+                        self.in_band = sets;
+                        Ok(())
+                    }
+                    None => Err(Outcome::Failed(
                         "its headers differ from earlier runs'".into(),
                     )),
                 };
             }
-            Fmp4Event::Sample(sample) => sample,
+            Fmp4Event::Sample(sample) => sample.with_in_band(&self.in_band),
         };
         match self.splitter.push(sample) {
             Ok(events) => events.into_iter().try_for_each(|e| self.take(e)),

@@ -1,17 +1,20 @@
 //! A job: one request to transcode, as its client knows it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::base::{JobId, MediaTime};
+use crate::hardware::Accelerator;
 use crate::hls::SegmentTimeline;
 use crate::media::StreamRequest;
 
 use super::error::SessionError;
+use super::progress::{JobState, Position};
+use super::registry::StreamKey;
 use super::rendition::TrackView;
 use super::stream::Stream;
 
@@ -26,14 +29,28 @@ pub enum JobPhase {
     Cancelled,
 }
 
+/// Who asked for a job, as far as they said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobOrigin {
+    /// A name of the client's choice; asking again under the same one gives the same job.
+    pub session_id: Option<String>,
+    /// What the client calls itself.
+    pub client: Option<String>,
+}
+
 /// See the module.
 pub struct Job {
     pub id: JobId,
     /// The source as its client may see it: without credentials.
     pub source: String,
     pub request: StreamRequest,
-    pub session_id: Option<String>,
+    pub origin: JobOrigin,
     pub created_at: Timestamp,
+    ended_at: OnceLock<Timestamp>,
+    /// Equal for jobs that ask for the same.
+    pub(super) share: StreamKey,
+    /// Whether its viewer said that it has left.
+    left: AtomicBool,
     pub(super) phase: watch::Sender<JobPhase>,
     last_seen_ms: AtomicU64,
     /// Highest share shown so far, in hundredths of a percent.
@@ -58,7 +75,12 @@ pub struct JobStatus {
     /// `None` as long as the stream is not open.
     pub segments: Option<SegmentCounts>,
     pub warnings: Vec<String>,
-    pub software: bool,
+    /// What encodes: the name of the hardware, or `software`; `None` as long as the stream is not open.
+    pub encoded_by: Option<&'static str>,
+    /// Media there is, wherever it lies in the stream, seconds.
+    pub made_seconds: f64,
+    /// Pictures a second.
+    pub frame_rate: Option<f64>,
     pub start_time: MediaTime,
 }
 
@@ -78,15 +100,19 @@ impl Job {
     pub(super) fn new(
         source: String,
         request: StreamRequest,
-        session_id: Option<String>,
+        share: StreamKey,
+        origin: JobOrigin,
         now_ms: u64,
     ) -> Self {
         Job {
             id: JobId::random(),
             source,
             request,
-            session_id,
+            origin,
             created_at: Timestamp::now(),
+            ended_at: OnceLock::new(),
+            share,
+            left: AtomicBool::new(false),
             phase: watch::Sender::new(JobPhase::Opening),
             last_seen_ms: AtomicU64::new(now_ms),
             shown: AtomicU32::new(0),
@@ -124,6 +150,29 @@ impl Job {
         self.last_seen_ms.store(now_ms, Ordering::Relaxed);
     }
 
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn rejoin(&self, now_ms: u64) {
+        self.left.store(false, Ordering::Relaxed);
+        self.touch(now_ms);
+    }
+
+    pub(super) fn note_end(&self) {
+        // The first end counts.
+        let _ = self.ended_at.set(Timestamp::now());
+    }
+
+    /// When the job became ready, failed or was cancelled.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at.get().copied()
+    }
+
     pub(super) fn last_seen_ms(&self) -> u64 {
         self.last_seen_ms.load(Ordering::Relaxed)
     }
@@ -149,7 +198,9 @@ impl Job {
             activity: "probing",
             segments: None,
             warnings: Vec::new(),
-            software: false,
+            encoded_by: None,
+            made_seconds: 0.0,
+            frame_rate: None,
             start_time: self.request.start_time,
         };
         match self.phase() {
@@ -173,6 +224,34 @@ impl Job {
     }
 }
 
+impl JobStatus {
+    pub fn state(&self) -> JobState {
+        match self.name {
+            "queued" => JobState::Queued,
+            "ready" => JobState::Ready,
+            "error" => JobState::Error,
+            "cancelled" => JobState::Cancelled,
+            _ => JobState::Processing,
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        let rate = self.frame_rate.unwrap_or(0.0);
+        Position {
+            percent: self.progress,
+            frame: (self.made_seconds * rate).round() as u64,
+            fps: self.speed * rate,
+            seconds: self.made_seconds,
+            speed: self.speed,
+        }
+    }
+
+    /// Whether something is being made now.
+    pub(super) fn is_at_work(&self) -> bool {
+        matches!(self.activity, "starting" | "encoding" | "live")
+    }
+}
+
 impl Stream {
     /// Whether every segment has been made at least once. An open-ended source is all there when it
     /// has ended.
@@ -184,12 +263,25 @@ impl Stream {
         self.views().iter().all(|v| v.made >= timeline.len())
     }
 
+    /// The name of the hardware that encodes, or `software`.
+    pub(super) fn encoded_by(&self) -> &'static str {
+        let fell_back = self.videos.first().is_some_and(|t| t.learned().software);
+        let encode = self
+            .core
+            .plan
+            .main_video()
+            .and_then(|v| v.encoder(fell_back));
+        let hardware = encode.and_then(|e| e.accelerator);
+        hardware.map_or("software", Accelerator::name)
+    }
+
     fn fill(&self, status: &mut JobStatus) {
         let views = self.views();
         // Video decides; sound is made so much faster that it only confuses.
         let Some(main) = views.first() else { return };
-        status.software = true;
+        status.encoded_by = Some(self.encoded_by());
         status.start_time = self.core.plan.start_time;
+        status.frame_rate = self.core.plan.main_video().map(|v| v.rate.as_f64());
         // Before the timeline is read: a source that ends in between only shows later that it has.
         let complete = self.all_ready();
         let timeline = self.core.known_timeline();
@@ -239,6 +331,13 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
     };
     // The sum of nothing would be -0.
     let made = main.ready.iter().map(seconds).fold(0.0, |sum, s| sum + s);
+    // Unfinished segments count as far as they are, else progress would stand still for seconds.
+    let units = main.growing.iter().sum::<usize>();
+    let made = match main.counts_units {
+        true => made + timeline.grid().seconds(units as i64),
+        false => made,
+    };
+    status.made_seconds = made;
     let whole = timeline.duration().as_secs_f64().max(0.001);
     status.duration = Some(timeline.duration().as_secs_f64());
     status.current_time = main.ready.first().filter(|r| r.0 == 0).map_or(0.0, seconds);
@@ -261,5 +360,6 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
 fn fill_live(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackView) {
     let so_far = timeline.start(main.made) - timeline.start(0);
     status.current_time = timeline.grid().seconds(so_far);
+    status.made_seconds = status.current_time;
     status.activity = if main.made == 0 { "starting" } else { "live" };
 }

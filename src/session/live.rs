@@ -146,7 +146,8 @@ async fn read_on(
         for event in reader.push(&buffer[..n]).map_err(|e| e.to_string())? {
             match event {
                 Fmp4Event::Config(config) => {
-                    track.accept_config(config);
+                    // There is only one run.
+                    let _ = track.accept_config(config);
                 }
                 Fmp4Event::Sample(sample) => {
                     let events = splitter.push(sample).map_err(|e| e.to_string())?;

@@ -10,10 +10,11 @@ use tokio_util::task::TaskTracker;
 
 use futures_util::future;
 
-use crate::ffmpeg::{Launcher, ProbeError, Toolchain, probe_source, scan_duration};
+use crate::ffmpeg::{Accelerators, Launcher, ProbeError, Toolchain, probe_source, scan_duration};
+use crate::hardware::Hardware;
 use crate::hls::Cue;
 use crate::media::index::ContainerHint;
-use crate::media::{KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
+use crate::media::{HwAccel, KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
 use crate::source::{
     Gate, GateGuard, SourceClient, SourceError, SourcePolicy, Validators, ffmpeg_input_options,
@@ -34,6 +35,7 @@ const SNIFF_BYTES: usize = 16;
 #[derive(Clone)]
 pub struct Opener {
     pub tools: Arc<Toolchain>,
+    pub accelerators: Arc<Accelerators>,
     pub launcher: Launcher,
     pub policy: Arc<SourcePolicy>,
     pub plan: PlanSettings,
@@ -127,7 +129,7 @@ impl Opener {
         request: &StreamRequest,
     ) -> Result<Inspection, SessionError> {
         let facts = self.facts(locator).await?;
-        let plan = self.plan(&facts, request);
+        let plan = self.plan(&facts, request).await;
         Ok(Inspection { facts, plan })
     }
 
@@ -157,18 +159,33 @@ impl Opener {
             }
         }
         Ok(Opened {
-            plan: self.plan(facts, &request)?,
+            plan: self.plan(facts, &request).await?,
             external,
             size_bytes: facts.probe.size_bytes,
             left_out,
         })
     }
 
+    /// What this machine can do for a request that asks for `wanted`: with the hardware that works
+    /// now, if any may be used. The first one to ask waits for the tests.
+    pub(super) async fn hardware(&self, wanted: HwAccel) -> Hardware {
+        let mut hardware = self.tools.hardware.clone();
+        let software = match wanted {
+            HwAccel::Software => true,
+            HwAccel::Auto => !self.plan.hardware.prefer,
+            _ => false,
+        };
+        if !software {
+            hardware.accelerators = self.accelerators.usable().await;
+        }
+        hardware
+    }
+
     /// Plans a stream of a source that is known.
-    fn plan(&self, facts: &Facts, request: &StreamRequest) -> Result<StreamPlan, PlanError> {
+    async fn plan(&self, facts: &Facts, request: &StreamRequest) -> Result<StreamPlan, PlanError> {
         let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
-        let hardware = &self.tools.hardware;
-        plan_stream(&facts.probe, keyframes, request, hardware, &self.plan)
+        let hardware = self.hardware(request.output.hw_accel).await;
+        plan_stream(&facts.probe, keyframes, request, &hardware, &self.plan)
     }
 
     /// What is known of a source: from the cache when its validators say that it is the same.

@@ -1,6 +1,6 @@
 //! All jobs and streams of a gateway.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::JobId;
-use crate::ffmpeg::Toolchain;
+use crate::ffmpeg::{Accelerators, Toolchain};
 use crate::media::{SourceLocator, StreamRequest};
 use crate::plan::check_request;
 use crate::source::SourcePolicy;
@@ -20,8 +20,9 @@ use crate::source::SourcePolicy;
 use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::error::SessionError;
-use super::job::{Job, JobPhase};
+use super::job::{Job, JobOrigin, JobPhase};
 use super::open::{Facts, Opener};
+use super::progress::{JobState, ProgressHub};
 use super::stream::{Context, Stream};
 
 /// Limits and times of streams.
@@ -63,31 +64,34 @@ pub struct Totals {
     pub cancelled: AtomicU64,
 }
 
-type StreamKey = [u8; 32];
+pub(super) type StreamKey = [u8; 32];
 
 #[derive(Default)]
-struct State {
-    jobs: HashMap<JobId, Arc<Job>>,
+pub(super) struct State {
+    pub(super) jobs: HashMap<JobId, Arc<Job>>,
     streams: HashMap<StreamKey, Weak<Stream>>,
+    usage: BTreeMap<&'static str, u64>,
 }
 
 /// Sources that are probed at one time; each takes a process and a few megabytes.
 const MAX_PROBES: usize = 8;
-/// Jobs whose sources wait to be probed, beyond which new ones are refused.
+/// See [`Registry::max_opening`].
 const MAX_OPENING: usize = 256;
 /// Jobs that are remembered. Ended ones make room for new ones, longest unasked for first.
 const MAX_JOBS: usize = 4096;
 
 /// See the module.
 pub struct Registry {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
     state: Mutex<State>,
     probes: Semaphore,
+    progress: Arc<ProgressHub>,
     pub totals: Totals,
 }
 
 impl Registry {
-    /// Must be called on a runtime; starts the task that ends idle encoders.
+    /// Must be called on a runtime; starts the tasks that end idle encoders and tell listeners how
+    /// far jobs are.
     pub fn new(parts: RegistryParts) -> Arc<Registry> {
         let RegistryParts {
             opener,
@@ -112,22 +116,31 @@ impl Registry {
             context: Arc::new(context),
             state: Mutex::default(),
             probes: Semaphore::new(MAX_PROBES),
+            progress: ProgressHub::new(),
             totals: Totals::default(),
         });
-        let weak = Arc::downgrade(&registry);
-        registry
-            .context
-            .tracker
-            .spawn(janitor(weak, registry.context.cancel.clone()));
+        let (tracker, cancel) = (&registry.context.tracker, &registry.context.cancel);
+        tracker.spawn(janitor(Arc::downgrade(&registry), cancel.clone()));
+        tracker.spawn(sampler(Arc::downgrade(&registry), cancel.clone()));
         registry
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Streams that were opened, by what encodes them.
+    pub fn hardware_usage(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().usage.clone()
     }
 
     pub fn tools(&self) -> &Toolchain {
         &self.context.opener.tools
+    }
+
+    /// Encoder hardware of this machine.
+    pub fn accelerators(&self) -> &Accelerators {
+        &self.context.opener.accelerators
     }
 
     pub fn cache(&self) -> &SegmentCache {
@@ -144,6 +157,25 @@ impl Registry {
 
     pub fn uptime(&self) -> Duration {
         self.context.started.elapsed()
+    }
+
+    /// What is said of jobs.
+    pub fn progress(&self) -> &Arc<ProgressHub> {
+        &self.progress
+    }
+
+    /// Jobs whose sources wait to be probed, beyond which new ones are refused.
+    pub fn max_opening(&self) -> usize {
+        MAX_OPENING
+    }
+
+    /// Jobs that will soon be deleted because nobody asks for them.
+    pub fn nearly_stale(&self) -> usize {
+        let limit = self.context.settings.retention.as_millis() as u64 * 4 / 5;
+        let now = self.context.now_ms();
+        let jobs = self.jobs();
+        let old = |j: &&Arc<Job>| now.saturating_sub(j.last_seen_ms()) > limit;
+        jobs.iter().filter(old).count()
     }
 
     /// Encoders running now.
@@ -173,19 +205,32 @@ impl Registry {
     }
 
     /// Checks `source` and begins to open it. The answer comes before the source is probed; `Busy`
-    /// when too many wait for that.
+    /// when too many wait for that. A session that asks again for what it has is given the job it has.
     pub async fn start(
         self: &Arc<Self>,
         source: &str,
         request: StreamRequest,
-        session_id: Option<String>,
+        origin: JobOrigin,
     ) -> Result<Arc<Job>, SessionError> {
-        check_request(&request, &self.context.opener.tools.hardware)?;
+        let opener = &self.context.opener;
+        let hardware = opener.hardware(request.output.hw_accel).await;
+        check_request(&request, &hardware, &opener.plan)?;
         let locator = self.context.opener.resolve(source).await?;
         let now = self.context.now_ms();
-        let job = Arc::new(Job::new(locator.display(), request, session_id, now));
-        self.lock().admit(&job)?;
+        let share = share_key(&locator, &request);
+        let job = Arc::new(Job::new(locator.display(), request, share, origin, now));
+        {
+            let mut state = self.lock();
+            if let Some(known) = state.of_session(&job) {
+                known.rejoin(now);
+                return Ok(known);
+            }
+            if let Some(dropped) = state.admit(&job)? {
+                self.progress.forget(dropped);
+            }
+        }
         self.totals.started.fetch_add(1, Ordering::Relaxed);
+        self.announce(&job);
         tracing::info!(job.id = %job.id, source = %job.source, "job started");
         let (registry, opening) = (self.clone(), job.clone());
         // Detached on purpose: the job goes on when the client that asked for it is gone.
@@ -207,12 +252,11 @@ impl Registry {
                 Ok(stream) => JobPhase::Open(stream),
                 Err(error) => {
                     tracing::info!(job.id = %job.id, %error, "job failed");
-                    self.totals.failed.fetch_add(1, Ordering::Relaxed);
                     JobPhase::Failed(Arc::new(error))
                 }
             };
             // `release` decides under the same lock: a stream has this job, or it is closed.
-            let _state = self.lock();
+            let state = self.lock();
             if matches!(&phase, JobPhase::Open(s) if s.core.cancel.is_cancelled()) {
                 if self.context.cancel.is_cancelled() {
                     return;
@@ -226,6 +270,8 @@ impl Registry {
                 }
                 opening
             });
+            drop(state);
+            self.announce(&job);
             return;
         }
     }
@@ -255,6 +301,7 @@ impl Registry {
         }
         state.streams.retain(|_, s| s.strong_count() > 0);
         state.streams.insert(key, Arc::downgrade(&stream));
+        *state.usage.entry(stream.encoded_by()).or_default() += 1;
         drop(state);
         stream.prefetch();
         Ok(stream)
@@ -276,22 +323,12 @@ impl Registry {
         self.lock().jobs.values().cloned().collect()
     }
 
-    /// Jobs that watch the same stream, at least one.
-    pub fn viewers(&self, job: &Job) -> usize {
-        let JobPhase::Open(stream) = job.phase() else {
-            return 1;
-        };
-        let same = |j: &Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Open(s) if Arc::ptr_eq(s, &stream));
-        self.lock().jobs.values().filter(|j| same(j)).count().max(1)
-    }
-
     /// Ends a job's work; its status stays readable. `false` when it has already ended.
     pub async fn cancel(&self, id: JobId) -> Result<bool, SessionError> {
         let job = self.job(id)?;
         if !job.is_live() {
             return Ok(false);
         }
-        self.totals.cancelled.fetch_add(1, Ordering::Relaxed);
         self.release(&job).await;
         Ok(true)
     }
@@ -303,18 +340,71 @@ impl Registry {
             .jobs
             .remove(&id)
             .ok_or(SessionError::NoSuchJob)?;
-        if job.is_live() {
-            self.totals.cancelled.fetch_add(1, Ordering::Relaxed);
-        } else if matches!(job.phase(), JobPhase::Open(_)) {
-            self.totals.succeeded.fetch_add(1, Ordering::Relaxed);
-        }
         self.release(&job).await;
+        self.progress.forget(id);
         tracing::info!(job.id = %job.id, "job deleted");
         Ok(())
     }
 
+    /// Tells listeners of a job's state, if it is news, and counts ends.
+    fn announce(&self, job: &Job) {
+        let state = job.status().state();
+        if !self.progress.state(job.id, state) {
+            return;
+        }
+        let count = match state {
+            JobState::Ready => &self.totals.succeeded,
+            JobState::Error => &self.totals.failed,
+            JobState::Cancelled => &self.totals.cancelled,
+            JobState::Queued | JobState::Processing => return,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        job.note_end();
+    }
+
+    /// Finds jobs that ended without being told so: the last segment of their stream was made.
+    fn announce_ends(&self) {
+        let has_ended = |id| self.progress.state_of(id).is_none_or(JobState::is_end);
+        for job in self.jobs().iter().filter(|job| !has_ended(job.id)) {
+            self.announce(job);
+        }
+    }
+
+    /// Goes on with streams whose end somebody waits for: without a player they would stop a little
+    /// ahead of where one might begin, and never end.
+    fn pursue_awaited(&self) {
+        for id in self.progress.awaited() {
+            let job = self.lock().jobs.get(&id).cloned();
+            let Some(job) = job else { continue };
+            let JobPhase::Open(stream) = job.phase() else {
+                continue;
+            };
+            if !stream.all_ready() {
+                job.touch(self.context.now_ms());
+                stream.advance();
+            }
+        }
+    }
+
+    /// Tells listeners how far jobs are that are at work.
+    fn announce_positions(&self) {
+        for job in self.jobs() {
+            let status = job.status();
+            if status.state().is_end() {
+                continue;
+            }
+            let position = status.position();
+            if status.is_at_work() || self.progress.position_of(job.id) != Some(position) {
+                self.progress.position(job.id, position);
+            }
+        }
+    }
+
     async fn release(&self, job: &Arc<Job>) {
+        // It may have become ready a moment ago.
+        self.announce(job);
         let before = job.phase.send_replace(JobPhase::Cancelled);
+        self.announce(job);
         let JobPhase::Open(stream) = before else {
             return;
         };
@@ -334,8 +424,8 @@ impl Registry {
         }
     }
 
-    /// Ends encoders nobody listens to and forgets jobs nobody asks for.
-    async fn clean(&self) {
+    /// Ends encoders nobody listens to and forgets jobs nobody asks for; how many jobs.
+    pub async fn clean(&self) -> usize {
         let (streams, stale) = {
             let state = self.lock();
             let streams: Vec<_> = state.streams.values().filter_map(Weak::upgrade).collect();
@@ -354,16 +444,19 @@ impl Registry {
                 tracing::info!(stream.id = %stream.core.id, "idle stream: encoders ended");
             }
         }
+        let mut deleted = 0;
         for id in stale {
             // It may have been deleted since; that is what is wanted.
-            let _ = self.delete(id).await;
+            deleted += usize::from(self.delete(id).await.is_ok());
         }
+        deleted
     }
 }
 
 impl State {
-    /// Takes a new job in, if there is room for it.
-    fn admit(&mut self, job: &Arc<Job>) -> Result<(), SessionError> {
+    /// Takes a new job in, if there is room for it. An ended one that had to make room is given.
+    fn admit(&mut self, job: &Arc<Job>) -> Result<Option<JobId>, SessionError> {
+        let mut dropped = None;
         let opening = |j: &&Arc<Job>| matches!(&*j.phase.borrow(), JobPhase::Opening);
         if self.jobs.values().filter(opening).count() >= MAX_OPENING {
             return Err(SessionError::Busy);
@@ -373,20 +466,27 @@ impl State {
             let oldest = ended.min_by_key(|j| j.last_seen_ms()).map(|j| j.id);
             let oldest = oldest.ok_or(SessionError::Busy)?;
             self.jobs.remove(&oldest);
+            dropped = Some(oldest);
         }
         self.jobs.insert(job.id, job.clone());
-        Ok(())
+        Ok(dropped)
     }
+}
+
+/// Equal for two requests that ask for the same.
+fn share_key(locator: &SourceLocator, request: &StreamRequest) -> StreamKey {
+    let mut hash = Sha256::new();
+    hash.update(locator.identity().as_bytes());
+    hash.update([0]);
+    hash.update(serde_json::to_vec(request).unwrap_or_default());
+    hash.finalize().into()
 }
 
 /// Equal for two requests that can share encoders and segments: the same source, in the same
 /// version as far as it tells, and all parameters equal.
 fn stream_key(locator: &SourceLocator, request: &StreamRequest, facts: &Facts) -> StreamKey {
     let mut hash = Sha256::new();
-    hash.update(locator.identity().as_bytes());
-    hash.update([0]);
-    hash.update(serde_json::to_vec(request).unwrap_or_default());
-    hash.update([0]);
+    hash.update(share_key(locator, request));
     hash.update(facts.version.as_deref().unwrap_or_default().as_bytes());
     hash.finalize().into()
 }
@@ -400,6 +500,30 @@ async fn janitor(registry: Weak<Registry>, cancel: CancellationToken) {
         let Some(registry) = registry.upgrade() else {
             return;
         };
+        registry.announce_ends();
+        registry.pursue_awaited();
         registry.clean().await;
+    }
+}
+
+/// How often listeners hear how far a job is.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+
+/// Asks jobs how far they are, for as long as anybody listens.
+async fn sampler(registry: Weak<Registry>, cancel: CancellationToken) {
+    let Some(hub) = registry.upgrade().map(|r| r.progress.clone()) else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let next = async |ticks: &mut tokio::time::Interval| {
+        hub.heard().await;
+        ticks.tick().await;
+    };
+    while cancel.run_until_cancelled(next(&mut ticks)).await.is_some() {
+        let Some(registry) = registry.upgrade() else {
+            return;
+        };
+        registry.announce_positions();
     }
 }

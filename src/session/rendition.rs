@@ -47,6 +47,10 @@ pub(super) struct TrackView {
     pub(super) ready: Vec<(u32, u32)>,
     /// Segments that were ready at some time.
     pub(super) made: u32,
+    /// Samples of the segments being made.
+    pub(super) growing: Vec<usize>,
+    /// Whether a sample is a unit of the timeline, as in all that is encoded.
+    pub(super) counts_units: bool,
     pub(super) heads: Vec<u32>,
     pub(super) paused: bool,
     pub(super) speed: f64,
@@ -84,6 +88,9 @@ impl TrackView {
                 (false, true) => other.speed,
                 _ => self.speed,
             },
+            // Another rendition's unfinished segments are the same pictures once more.
+            growing: self.growing,
+            counts_units: self.counts_units,
             heads: [self.heads, other.heads].concat(),
             last_failure: self.last_failure.or(other.last_failure),
             disk_error: self.disk_error.or(other.disk_error),

@@ -224,6 +224,13 @@ impl Stream {
         }
     }
 
+    /// Somebody waits for the end: the first segment that was never made is next.
+    pub(super) fn advance(&self) {
+        self.touch();
+        let first = self.videos.first().into_iter().chain(self.audios.first());
+        first.for_each(|t| t.advance());
+    }
+
     /// A client asked for something of this stream.
     pub(super) fn touch(&self) {
         self.last_seen_ms

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, Ending, HeadId, Scheduler, WaiterId};
@@ -25,6 +26,8 @@ pub(super) struct Learned {
     pub(super) preroll: Preroll,
     /// Unit after the last one that the source has, when it ends before the timeline.
     pub(super) source_end: Option<i64>,
+    /// The hardware that the plan names has failed.
+    pub(super) software: bool,
 }
 
 struct State {
@@ -115,6 +118,7 @@ impl Track {
                 learned: Learned {
                     preroll: Preroll::Near,
                     source_end,
+                    software: false,
                 },
                 last_failure: None,
                 paused: 0,
@@ -183,6 +187,15 @@ impl Track {
     pub(super) fn prefetch(self: &Arc<Self>, segment: u32) {
         let mut state = self.lock();
         let actions = state.scheduler.prefetch(segment);
+        self.perform(&mut state, actions);
+    }
+
+    /// Goes on towards the end, where no player asks for anything.
+    pub(super) fn advance(self: &Arc<Self>) {
+        let now = self.core.context.now_ms();
+        self.last_asked_ms.store(now, Ordering::Relaxed);
+        let mut state = self.lock();
+        let actions = state.scheduler.advance();
         self.perform(&mut state, actions);
     }
 
@@ -415,8 +428,16 @@ impl Track {
 
     pub(super) fn view(&self) -> TrackView {
         let state = self.lock();
+        let growing = state.growing.iter();
+        let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
+        let plan = &self.core.plan;
         TrackView {
             ready: state.scheduler.ready_ranges(),
+            growing: unfinished.map(|(_, growing)| growing.len()).collect(),
+            counts_units: match plan.main_video() {
+                Some(video) => self.id.kind == TrackKind::Video && video.encode.is_some(),
+                None => plan.main_audio().is_some_and(|a| a.encode.is_some()),
+            },
             made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
@@ -442,17 +463,17 @@ impl Track {
         self.lock().growing.get(&segment).map_or(0, |g| g.len())
     }
 
-    /// Takes the headers of a run. `false` when an earlier run sent others: its segments would not
-    /// fit together with those that are there.
-    pub(super) fn accept_config(&self, config: TrackConfig) -> bool {
+    /// Takes the headers of a run. Gives what to put before its key frames when they are not those of
+    /// the track; `None` when its segments would not fit together with those that are there.
+    pub(super) fn accept_config(&self, config: TrackConfig) -> Option<Bytes> {
         let mut state = self.lock();
         match &state.config {
-            Some(known) => **known == config,
+            Some(known) => known.in_band(&config),
             None => {
                 state.config = Some(Arc::new(config));
                 drop(state);
                 self.core.changed.notify_waiters();
-                true
+                Some(Bytes::new())
             }
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
@@ -248,26 +250,11 @@ fn request(url: &Url, range: &str) -> Result<Request<Empty<Bytes>>, SourceError>
 }
 
 /// RFC 7617: the user name and password of the URL, percent-decoded, in base64.
-fn basic_credentials(url: &Url) -> Result<HeaderValue, SourceError> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+pub(super) fn basic_credentials(url: &Url) -> Result<HeaderValue, SourceError> {
     let mut plain = super::policy::percent_decoded(url.username());
     plain.push(b':');
     plain.extend(super::policy::percent_decoded(url.password().unwrap_or("")));
-    let mut text = String::from("Basic ");
-    for chunk in plain.chunks(3) {
-        let bits = chunk
-            .iter()
-            .enumerate()
-            .fold(0_u32, |b, (i, &x)| b | u32::from(x) << (16 - 8 * i));
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63];
-            text.push(if i <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
-        }
-    }
+    let text = format!("Basic {}", STANDARD.encode(plain));
     let mut value = HeaderValue::try_from(text)
         .map_err(|_| SourceError::BadUrl("its credentials cannot be sent".to_owned()))?;
     value.set_sensitive(true);
@@ -308,7 +295,7 @@ fn file_validators(metadata: &std::fs::Metadata) -> Validators {
 }
 
 /// The cause inside a client's error: the policy's own, or one of TLS or http.
-fn failure(error: &(dyn std::error::Error + 'static), url: &Url) -> SourceError {
+pub(super) fn failure(error: &(dyn std::error::Error + 'static), url: &Url) -> SourceError {
     let mut next = Some(error);
     let mut tls = None;
     while let Some(e) = next {
@@ -334,8 +321,8 @@ fn failure(error: &(dyn std::error::Error + 'static), url: &Url) -> SourceError 
 
 /// Connects only to addresses that the policy allows.
 #[derive(Debug, Clone)]
-struct Connector {
-    policy: Arc<SourcePolicy>,
+pub(super) struct Connector {
+    pub(super) policy: Arc<SourcePolicy>,
 }
 
 impl tower::Service<Uri> for Connector {

@@ -18,6 +18,7 @@ mod hosts;
 mod input_options;
 mod keyframes;
 mod policy;
+mod post;
 mod reader;
 
 pub use client::{SourceClient, Validators};
@@ -28,6 +29,7 @@ pub use hosts::{DEFAULT_DENY_HOSTS, HostRuleError};
 pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options};
 pub use keyframes::read_keyframe_index;
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
+pub use post::Poster;
 pub use reader::RangeReader;
 
 #[cfg(test)]

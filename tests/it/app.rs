@@ -70,6 +70,11 @@ impl TestApp {
         config.sources.roots.push(folder.path().to_owned());
         config.sources.roots.extend(shared_media());
         config.transcoding.temp_directory = folder.path().join("cache");
+        // Every gateway would test what the machine has.
+        config.hardware.prefer_hw_accel = false;
+        config.storage.directory = folder.path().join("data");
+        // Tests are not found by others, and find none.
+        config.mdns.enabled = false;
         change(&mut config);
         let gateway = app::start(&config).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());

@@ -48,6 +48,7 @@ const MODULES: &[Module] = &[
     rim("source", 3, &[]),
     rim("ffmpeg", 3, &["source"]),
     rim("dispatch", 4, &[]),
+    rim("discovery", 4, &[]),
     rim("session", 4, &[]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),
@@ -78,12 +79,16 @@ const IMPURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["http", "web_ui"]),
+    ("governor", &["http"]),
     ("clap", &["cli"]),
     ("ffmpeg_sidecar", &["ffmpeg"]),
     ("object_store", &["artifact"]),
     ("rust_embed", &["web_ui"]),
     ("serde_yaml", &["config"]),
     ("sqlx", &["store"]),
+    ("mdns_sd", &["discovery"]),
+    ("socket2", &["discovery"]),
+    ("tokio_tungstenite", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

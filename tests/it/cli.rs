@@ -24,7 +24,7 @@ fn program(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// Runs the program to its end without keeping the gateway of the test from its work.
-async fn run(folder: &Path, args: &[&str]) -> Output {
+pub(crate) async fn run(folder: &Path, args: &[&str]) -> Output {
     let mut command = program(folder, args);
     let run = tokio::task::spawn_blocking(move || command.output().unwrap());
     run.await.unwrap()
@@ -91,8 +91,17 @@ async fn what_cannot_be_played_is_refused_in_words() {
             "no such file",
         ),
         (
-            vec!["submit", "film.mkv", "--gateway", &url, "--hw-accel", "amf"],
-            "hw_accel amf is not available",
+            vec![
+                "submit",
+                "film.mkv",
+                "--gateway",
+                &url,
+                "--mode",
+                "abr",
+                "--video-codec",
+                "copy",
+            ],
+            "cannot be made of copies",
         ),
         // A port that nothing listens on.
         (
@@ -165,6 +174,7 @@ async fn serving_ends_with_code_0_on_both_signals() {
         let args = [
             "--host",
             "127.0.0.1",
+            "--no-mdns",
             "--port",
             "0",
             "--ready-file",

@@ -41,6 +41,17 @@ impl FakeFfmpeg {
         std::fs::rename(part, self.folder.path().join("rules")).unwrap();
     }
 
+    /// The accelerators of the machine that it plays.
+    pub(crate) fn set_hardware(&self, names: &str) {
+        std::fs::write(self.folder.path().join("hardware"), names).unwrap();
+    }
+
+    /// The command lines of all runs so far.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.path().join("commands")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("ffmpeg")
     }

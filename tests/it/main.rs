@@ -2,13 +2,23 @@
 //! helper functions unwrap too.
 
 #[cfg(test)]
+mod accelerators;
+#[cfg(test)]
+mod access;
+#[cfg(test)]
 mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod callbacks;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod databases;
+#[cfg(test)]
+mod discovery;
 #[cfg(test)]
 mod dispatch;
 #[cfg(test)]
@@ -28,7 +38,11 @@ mod package;
 #[cfg(test)]
 mod playback;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod real_media;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod renditions;
 #[cfg(test)]
@@ -37,5 +51,7 @@ mod resilience;
 mod review;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod store;

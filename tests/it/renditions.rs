@@ -351,8 +351,6 @@ async fn check_text(
 async fn text_is_right_at_every_place() {
     let app = TestApp::start().await;
     let folder = app.folder.path();
-    let planned = cues(26);
-    std::fs::write(folder.join("s.srt"), srt(&planned)).unwrap();
     let text = folder.join("s.srt");
     let video = folder.join("v.mp4");
     let picture = pictures("25", 20.0);
@@ -363,6 +361,14 @@ async fn text_is_right_at_every_place() {
         ("c.mp4", "mov_text"),
         ("d.webm", "webvtt"),
     ] {
+        // MP4 cannot show two texts at a time.
+        let mut planned = cues(26);
+        if codec == "mov_text" {
+            planned = (0..26)
+                .map(|i| (i * 700 + 37, i * 700 + 637, format!("cue {i}")))
+                .collect();
+        }
+        std::fs::write(&text, srt(&planned)).unwrap();
         let file = folder.join(name);
         let mut args = vec!["-i", video.to_str().unwrap(), "-i", text.to_str().unwrap()];
         args.extend(["-map", "0", "-map", "1", "-c:v"]);

@@ -177,6 +177,7 @@ impl Track<'_> {
                     until,
                     preroll,
                     padding,
+                    software: false,
                 },
             ),
             Kind::Audio => self.plan.audio_run(

@@ -1,7 +1,7 @@
 //! An ffmpeg that misbehaves as told, for the tests; never shipped.
 //!
 //! It is started by a link to it; the link's folder steers it. Each encoder run appends its process
-//! id and its track to `runs` there, then does what the first rule of `rules` that fits says; without
+//! id and its track to `runs` there and its command line to `commands`, then does what the first rule of `rules` that fits says; without
 //! one it becomes the real ffmpeg. A rule is a line of words: `times=N` (fits only N runs; default
 //! all), `track=video|audio` (default both), and one of
 //!
@@ -14,6 +14,8 @@
 //! - `late=MS`: works, but begins after MS milliseconds
 //! - `slow=N`: delivers N bytes a second
 //! - `orphan=N`: as `die`, but leaves a process behind that keeps standard error open
+//!
+//! With `encoder=NAME` a rule fits only encoders of that hardware (see `fake_hardware.rs`).
 
 #![expect(
     clippy::disallowed_methods,
@@ -29,17 +31,32 @@ use std::process::{Child, ChildStdout, Command, Stdio, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
+#[path = "fake_hardware.rs"]
+mod hardware;
+
 fn main() {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let link = PathBuf::from(args.remove(0));
-    let encodes = args.iter().any(|a| a == "-i");
-    let rule = match link.parent() {
-        Some(folder) if encodes => match rule_for(folder, &args) {
+    let folder = link.parent().unwrap_or(Path::new("."));
+    if args.iter().any(|a| a == "-encoders") {
+        list_encoders(&args);
+    }
+    let used = hardware::used(&args);
+    let test = args.iter().any(|a| a == "lavfi");
+    let encodes = args.iter().any(|a| a == "-i") && !test;
+    let rule = match encodes {
+        true => match rule_for(folder, &args) {
             Ok(rule) => rule,
             Err(error) => fail(&format!("fake-ffmpeg: {error}")),
         },
         _ => None,
     };
+    if let Some(accelerator) = used {
+        if !hardware::has(folder, accelerator) {
+            fail(hardware::missing(accelerator));
+        }
+        args = hardware::played(&args);
+    }
     let Some((verb, argument)) = rule else {
         become_real(&args)
     };
@@ -101,6 +118,15 @@ fn main() {
     }
 }
 
+/// The real list, and hardware.
+fn list_encoders(args: &[OsString]) -> ! {
+    let output = Command::new("ffmpeg").args(args).output();
+    let mut text = output.map(|o| o.stdout).unwrap_or_default();
+    text.extend(hardware::listing().into_bytes());
+    let written = io::stdout().write_all(&text);
+    exit(if written.is_ok() { 0 } else { 1 })
+}
+
 fn fail(text: &str) -> ! {
     // Nobody may be listening.
     let _ = writeln!(io::stderr(), "[error] {text}");
@@ -119,6 +145,12 @@ fn rule_for(folder: &Path, args: &[OsString]) -> io::Result<Option<(String, Stri
         .create(true)
         .open(folder.join("runs"))?;
     runs.write_all(format!("{} {track}\n", std::process::id()).as_bytes())?;
+    let words: Vec<_> = args.iter().map(|a| a.to_string_lossy()).collect();
+    let mut commands = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("commands"))?;
+    commands.write_all(format!("{}\n", words.join(" ").replace('\n', " ")).as_bytes())?;
     let rules = match std::fs::read_to_string(folder.join("rules")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         rules => rules?,
@@ -129,7 +161,8 @@ fn rule_for(folder: &Path, args: &[OsString]) -> io::Result<Option<(String, Stri
         for (key, value) in line.split_whitespace().filter_map(|w| w.split_once('=')) {
             match key {
                 "times" => times = value.parse().map_err(io::Error::other)?,
-                "track" => fits = value == track,
+                "track" => fits &= value == track,
+                "encoder" => fits &= hardware::used(args) == Some(value),
                 _ => verb = Some((key.to_owned(), value.to_owned())),
             }
         }

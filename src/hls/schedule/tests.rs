@@ -16,6 +16,27 @@ fn start_of(actions: &[Action]) -> Option<(HeadId, u32, u32)> {
     })
 }
 
+/// Without a player a head stops at its goal; when somebody waits for the end, it goes on.
+#[test]
+fn a_track_whose_end_is_awaited_is_made_to_the_end() {
+    let mut s = Scheduler::new(vec![4000; 30], 2, 8_000);
+    let Some(Action::Start { head, .. }) = s.prefetch(0).pop() else {
+        panic!("no head");
+    };
+    let mut steps = 0;
+    while s.made_count() < 30 {
+        while !s.should_pause(head, u32::MAX) && s.made_count() < 30 {
+            let next = s.made_count();
+            s.finished(head, next);
+        }
+        s.advance();
+        steps += 1;
+        assert!(steps < 30, "it stands at {}", s.made_count());
+    }
+    assert!(steps > 1, "it never paused");
+    assert!(s.advance().is_empty());
+}
+
 #[test]
 fn forward_play_uses_one_head() {
     let mut s = scheduler(100, 2);

@@ -41,7 +41,7 @@ impl GatewayProcess {
         command
             .arg("--config")
             .arg(folder.path().join("config.yaml"));
-        command.arg("--ready-file").arg(&ready);
+        command.arg("--ready-file").arg(&ready).arg("--no-mdns");
         command.stdout(std::process::Stdio::null());
         command.stderr(std::fs::File::create(folder.path().join("log")).unwrap());
         let child = command.spawn().unwrap();

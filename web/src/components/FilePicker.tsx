@@ -4,6 +4,7 @@ import { fileSize } from '../format';
 import { matching } from '../listing';
 import { asSentence } from '../sentence';
 import { CloseIcon, FilmIcon, FolderIcon, UpIcon } from './icons';
+import { KeyForm } from './KeyForm';
 
 interface Crumb {
   readonly name: string;
@@ -28,6 +29,7 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
   const [trail, setTrail] = useState(lastTrail);
   const [folder, setFolder] = useState<Folder | null>(null);
   const [error, setError] = useState<string | null>(null);
+  const [locked, setLocked] = useState(false);
   const [filter, setFilter] = useState('');
   const here = trail[trail.length - 1] ?? TOP;
 
@@ -38,6 +40,7 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
     const reading = new AbortController();
     setFolder(null);
     setError(null);
+    setLocked(false);
     setFilter('');
     // The button that led here is gone; the arrow keys go on from the list.
     list.current?.focus();
@@ -47,6 +50,7 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
       },
       (reason: unknown) => {
         if (reading.signal.aborted) return;
+        setLocked(reason instanceof ApiError && reason.status === 401);
         setError(asSentence(reason instanceof ApiError ? reason.message : 'the folder could not be read'));
       },
     );
@@ -130,6 +134,14 @@ export function FilePicker({ gateway, onPick, onClose }: Props) {
             <p class="note note-bad" role="alert">
               {error}
             </p>
+          )}
+          {locked && (
+            <KeyForm
+              onKey={(key) => {
+                gateway.useKey(key);
+                setTrail([...trail]);
+              }}
+            />
           )}
           {error === null && folder === null && <p class="note">Reading the folder…</p>}
           {folder !== null && shown.length === 0 && (

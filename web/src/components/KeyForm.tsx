@@ -1,7 +1,9 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
 /** Asks for `security.api_key`. The key lives as long as the page. */
 export function KeyForm({ onKey }: { readonly onKey: (key: string) => void }) {
+  // The page and the dialog over it may both ask.
+  const id = useId();
   const [key, setKey] = useState('');
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => input.current?.focus(), []);
@@ -14,9 +16,9 @@ export function KeyForm({ onKey }: { readonly onKey: (key: string) => void }) {
       }}
     >
       <div class="field">
-        <label for="key">API key of this gateway</label>
+        <label for={id}>API key of this gateway</label>
         <input
-          id="key"
+          id={id}
           ref={input}
           type="password"
           required

@@ -1,0 +1,161 @@
+//! The mDNS service `_ghoststream._tcp` with what the official client's listener reads.
+
+use std::time::Duration;
+
+use mdns_sd::{DaemonEvent, IfKind, ServiceDaemon, ServiceInfo};
+use tokio_util::sync::CancellationToken;
+
+use super::Announcement;
+
+const SERVICE_TYPE: &str = "_ghoststream._tcp.local.";
+/// Longest wait for the good-bye to be sent.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// The good-bye is sent again after 120 ms, in case it was lost.
+const REPEAT: Duration = Duration::from_millis(200);
+/// Longest value of a TXT record with the longest key, bytes (RFC 6763 section 6.1).
+const MAX_VALUE_BYTES: usize = 240;
+
+/// Announces until `stop`. Names that others have are given a number by the library, which probes
+/// first (RFC 6762 sections 8 and 9).
+pub(super) async fn announce(about: Announcement, stop: CancellationToken) {
+    let started = ServiceDaemon::new().and_then(|daemon| {
+        let info = service_info(&about)?;
+        let name = info.get_fullname().to_owned();
+        let events = daemon.monitor()?;
+        if !about.is_local() {
+            // Others would be told to look for us on their own machine.
+            daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
+        }
+        daemon.register(info)?;
+        Ok((daemon, events, name))
+    });
+    let (daemon, events, name) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            return tracing::warn!(%error, "mDNS does not work: name this gateway instead");
+        }
+    };
+    tracing::info!(name, "announced by mDNS");
+    while let Some(Ok(event)) = stop.run_until_cancelled(events.recv_async()).await {
+        match event {
+            DaemonEvent::NameChange(change) => {
+                tracing::info!(
+                    name = change.new_name,
+                    "announced under another name: this one was taken"
+                );
+            }
+            DaemonEvent::Error(error) => tracing::debug!(%error, "mDNS"),
+            _ => {}
+        }
+    }
+    if let Ok(done) = daemon.unregister(&name)
+        && let Ok(Ok(_)) = tokio::time::timeout(GOODBYE, done.recv_async()).await
+    {
+        tokio::time::sleep(REPEAT).await;
+    }
+    if let Ok(done) = daemon.shutdown() {
+        // Nothing depends on its thread any more.
+        let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
+    }
+}
+
+fn service_info(about: &Announcement) -> Result<ServiceInfo, mdns_sd::Error> {
+    let instance = about.name.replace(' ', "-");
+    let host = format!("{}.local.", host_label(&instance));
+    let properties = properties(about);
+    let info = |ip: &str| {
+        ServiceInfo::new(
+            SERVICE_TYPE,
+            &instance,
+            &host,
+            ip,
+            about.address.port(),
+            &properties[..],
+        )
+    };
+    match about.fixed_address() {
+        Some(ip) => info(&ip.to_string()),
+        None => Ok(info("")?.enable_addr_auto()),
+    }
+}
+
+/// The keys of the original, none of them without a value, which its clients cannot read.
+fn properties(about: &Announcement) -> Vec<(&'static str, String)> {
+    let list = |names: &[String]| match names {
+        [] => "none".to_owned(),
+        names => names.join(","),
+    };
+    let short = |text: String| {
+        let mut end = text.len().min(MAX_VALUE_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text[..end].to_owned()
+    };
+    vec![
+        ("version", about.version.clone()),
+        ("api_version", "1".to_owned()),
+        ("hw_accels", short(list(&about.hw_accels))),
+        ("video_codecs", short(list(&about.video_codecs))),
+        ("audio_codecs", short(list(&about.audio_codecs))),
+        ("max_jobs", about.max_jobs.to_string()),
+        ("platform", short(about.platform.clone())),
+    ]
+}
+
+/// A host name that any resolver takes: letters, digits and dashes.
+fn host_label(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let label: String = name.chars().map(plain).take(60).collect();
+    match label.trim_matches('-') {
+        "" => "ghoststream".to_owned(),
+        label => label.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> Announcement {
+        Announcement {
+            name: "GhostStream Transcoder".into(),
+            address: ([0, 0, 0, 0], 8765).into(),
+            version: "0.1.0".into(),
+            hw_accels: vec!["nvenc".into(), "software".into()],
+            video_codecs: vec!["h264".into()],
+            audio_codecs: Vec::new(),
+            max_jobs: 16,
+            platform: "ö".repeat(200),
+        }
+    }
+
+    #[test]
+    fn the_record_is_what_the_listener_reads() {
+        let info = service_info(&about()).unwrap();
+        assert_eq!(
+            info.get_fullname(),
+            "GhostStream-Transcoder._ghoststream._tcp.local."
+        );
+        assert_eq!(info.get_hostname(), "GhostStream-Transcoder.local.");
+        assert_eq!(info.get_port(), 8765);
+        assert!(info.is_addr_auto());
+        let value = |key| info.get_property_val_str(key).unwrap();
+        assert_eq!(value("hw_accels"), "nvenc,software");
+        assert_eq!((value("max_jobs"), value("api_version")), ("16", "1"));
+        for key in ["version", "video_codecs", "audio_codecs", "platform"] {
+            assert!(!value(key).is_empty(), "{key}");
+        }
+        let mut one = about();
+        one.address = ([192, 168, 4, 2], 80).into();
+        let info = service_info(&one).unwrap();
+        assert!(!info.is_addr_auto());
+        assert_eq!(info.get_addresses_v4().len(), 1);
+    }
+
+    #[test]
+    fn host_names_are_plain() {
+        assert_eq!(host_label("Küche-2"), "K-che-2");
+        assert_eq!(host_label("台所"), "ghoststream");
+    }
+}

@@ -1,0 +1,53 @@
+"""The load balancer of either SDK over two gateways, with each strategy.
+
+usage: balance.py HOST:PORT HOST:PORT SOURCE
+The hosts must differ: the balancer names servers by their host.
+"""
+
+import asyncio
+import inspect
+import sys
+
+from ghoststream import GhostStreamLoadBalancer, LoadBalanceStrategy
+
+SERVERS, SOURCE = sys.argv[1:3], sys.argv[3]
+
+
+async def done(value):
+    """Awaits what the older SDK gives, and takes what the newer one gives."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def balance(strategy):
+    lb = GhostStreamLoadBalancer(strategy=strategy, manual_servers=list(SERVERS))
+    assert len(lb.get_servers()) == 2
+    used = set()
+    jobs = []
+    for start in range(4):
+        job = await done(lb.transcode(source=SOURCE, resolution="480p", start_time=start))
+        assert job is not None and job.stream_url, strategy
+        used.add(job.stream_url.split("/")[2])
+        jobs.append(job)
+        status = await done(lb.get_job_status(job.job_id))
+        assert status.status in ("processing", "ready"), status
+        # A place on its server is given back only like this.
+        await done(lb.cancel_job(job.job_id))
+    await done(lb.refresh_stats())
+    stats = lb.get_server_stats()
+    assert len(stats) == 2 and all(info["is_healthy"] for info in stats.values()), stats
+    if strategy == LoadBalanceStrategy.ROUND_ROBIN:
+        assert used == set(SERVERS), used
+    assert used <= set(SERVERS), used
+    # Cancelled or ready: either way it has ended, and is told so.
+    ends = await done(lb.wait_for_all([job.job_id for job in jobs], timeout=30))
+    assert all(job and job.status in ("cancelled", "ready") for job in ends), ends
+
+
+async def main():
+    for strategy in LoadBalanceStrategy:
+        await balance(strategy)
+
+
+assert len(LoadBalanceStrategy) == 4
+asyncio.run(main())
+print("ok")
