@@ -168,7 +168,7 @@ impl Opener {
 
     /// What this machine can do for a request that asks for `wanted`: with the hardware that works
     /// now, if any may be used. The first one to ask waits for the tests.
-    pub(super) async fn hardware(&self, wanted: HwAccel) -> Hardware {
+    pub async fn hardware(&self, wanted: HwAccel) -> Hardware {
         let mut hardware = self.tools.hardware.clone();
         let software = match wanted {
             HwAccel::Software => true,
@@ -189,7 +189,7 @@ impl Opener {
     }
 
     /// What is known of a source: from the cache when its validators say that it is the same.
-    pub(super) async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
+    pub async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + OPEN_WITHIN;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
@@ -236,7 +236,7 @@ impl Opener {
     }
 
     /// A gate for a source read over HTTP; local files and live protocols need none.
-    pub(super) fn gate(
+    pub fn gate(
         &self,
         locator: &SourceLocator,
         cancel: &CancellationToken,

@@ -50,6 +50,7 @@ const MODULES: &[Module] = &[
     rim("dispatch", 4, &[]),
     rim("discovery", 4, &[]),
     rim("session", 4, &[]),
+    rim("engine", 4, &["dispatch", "session"]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),
     rim("config", 6, &[]),
