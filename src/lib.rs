@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod dispatch;
+pub mod engine;
 pub mod ffmpeg;
 pub mod hardware;
 pub mod hls;

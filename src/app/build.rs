@@ -11,12 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::artifact::{ArtifactError, ArtifactStore};
 use crate::discovery::{Announcement, HubSettings};
+use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
 use crate::http::{AccessSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
+use crate::store::StoreError;
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
@@ -44,6 +47,12 @@ pub enum StartError {
     Identity { path: String, source: io::Error },
     #[error("transcoding.temp_directory {path} cannot be used: {source}")]
     Scratch { path: String, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -229,4 +238,29 @@ pub(super) fn query_folder(config: &Config) -> Result<ScratchFolder, StartError>
         path: parent.display().to_string(),
         source,
     })
+}
+
+pub(super) fn dispatch_settings(config: &Config) -> DispatchSettings {
+    let d = &config.dispatch;
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    DispatchSettings {
+        lease: seconds(d.lease_seconds),
+        worker_expiry: seconds(d.engine_expiry_seconds),
+        job_timeout: seconds(d.job_timeout_seconds),
+    }
+}
+
+/// Opens the storage of results; a folder is made if it is missing.
+pub(super) fn artifacts(config: &Config) -> Result<ArtifactStore, StartError> {
+    let url = match &config.artifacts.url {
+        Some(url) => url.clone(),
+        None => {
+            let folder = std::path::absolute(config.storage.directory.join("artifacts"));
+            let url = folder.ok().and_then(|f| Url::from_directory_path(f).ok());
+            let unnamed = || ArtifactError::Open("storage.directory cannot be named".into());
+            url.ok_or_else(unnamed)?
+        }
+    };
+    let max_bytes = config.artifacts.max_bytes.bytes();
+    Ok(ArtifactStore::open(&url, max_bytes)?)
 }

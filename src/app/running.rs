@@ -10,16 +10,21 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::artifact::ArtifactStore;
+use crate::base::WorkerId;
 use crate::config::Config;
 use crate::discovery::{self, HubSettings};
+use crate::dispatch::{Clock, DispatchParts, Dispatcher};
+use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
 use crate::queries::{Queries, QueryParts};
-use crate::session::{Registry, RegistryParts, SegmentCache};
+use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
+use crate::store::Store;
 
 use super::build::{
-    StartError, access_settings, announcement, hub_settings, opener, query_folder, query_settings,
-    session_settings,
+    StartError, access_settings, announcement, artifacts, dispatch_settings, hub_settings, opener,
+    query_folder, query_settings, session_settings,
 };
 
 use super::node::NodeIdentity;
@@ -29,6 +34,7 @@ pub struct Gateway {
     address: SocketAddr,
     registry: Arc<Registry>,
     queries: Arc<Queries>,
+    store: Store,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
     /// Ends everything else, and connections that are still open.
@@ -69,6 +75,19 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         folder: query_folder(config)?,
         settings: query_settings(config),
     });
+    let store = Store::open(&config.store.url, &config.storage.directory).await?;
+    let artifacts = artifacts(config)?;
+    let dispatcher = Dispatcher::new(DispatchParts {
+        store: store.clone(),
+        settings: dispatch_settings(config),
+        clock: Clock::System,
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
+    if config.local_engine.enabled {
+        let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
+        engine::run(engine.await?).await;
+    }
     let registry = Registry::new(RegistryParts {
         opener,
         cache,
@@ -78,6 +97,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     });
     let state = AppState {
         registry: registry.clone(),
+        dispatcher,
+        artifacts,
         advertised_url: config
             .server
             .advertised_url
@@ -139,10 +160,41 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         address,
         registry,
         queries,
+        store,
         stop_serving,
         cancel,
         connections,
         work,
+    })
+}
+
+/// The engine of this gateway. What it had when it was killed is put back at once.
+async fn local_engine(
+    config: &Config,
+    dispatcher: &Arc<Dispatcher>,
+    artifacts: &ArtifactStore,
+    opener: &Opener,
+    work: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Result<EngineParts, StartError> {
+    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let worker = WorkerId::new(format!("local-{}", node.node_id));
+    dispatcher.take_back(&worker).await?;
+    let concurrency = config.local_engine.concurrency;
+    let concurrency = concurrency.unwrap_or(config.transcoding.max_concurrent_jobs);
+    Ok(EngineParts {
+        desk: Desk::Local(LocalDesk {
+            dispatcher: dispatcher.clone(),
+            artifacts: artifacts.clone(),
+            worker,
+            patience: Duration::from_secs(u64::from(config.local_engine.patience_seconds)),
+        }),
+        opener: opener.clone(),
+        folder: config.storage.directory.join("work"),
+        concurrency: concurrency as usize,
+        stall_timeout: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+        tracker: work.clone(),
+        cancel: cancel.clone(),
     })
 }
 
@@ -215,6 +267,7 @@ impl Gateway {
         if tokio::time::timeout(END, ended).await.is_err() {
             tracing::warn!(tasks = self.work.len(), "tasks did not end in time");
         }
+        self.store.close().await;
         tracing::info!("stopped");
     }
 }

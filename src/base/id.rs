@@ -40,6 +40,11 @@ pub struct QueueId(String);
 const MAX_QUEUE_ID: usize = 64;
 
 impl QueueId {
+    /// A time in microseconds since 1970 and a number, as distconv counts its jobs.
+    pub fn counted(micros: u64, n: u64) -> Self {
+        QueueId(format!("{micros}_{n}"))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

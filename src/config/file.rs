@@ -23,6 +23,10 @@ pub struct Config {
     pub limits: Limits,
     pub security: Security,
     pub storage: Storage,
+    pub store: JobStore,
+    pub artifacts: Artifacts,
+    pub dispatch: Dispatch,
+    pub local_engine: LocalEngine,
     pub mdns: Mdns,
     pub ghosthub: GhostHub,
     pub queries: Queries,
@@ -327,6 +331,90 @@ impl Default for Queries {
             legacy_errors: false,
             cache_max_bytes: ByteSize::mib(512),
             max_download_bytes: ByteSize::gib(1),
+        }
+    }
+}
+
+/// Where queued work is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobStore {
+    /// `sqlite://FILE`, with FILE relative to `storage.directory`, or `postgres://...`. Default
+    /// `sqlite://ghoststream.db`.
+    pub url: String,
+}
+
+impl Default for JobStore {
+    fn default() -> Self {
+        JobStore {
+            url: "sqlite://ghoststream.db".into(),
+        }
+    }
+}
+
+/// Where the results of queued work are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Artifacts {
+    /// `file:///FOLDER` or `s3://BUCKET/PREFIX`. Default null: `artifacts` in `storage.directory`.
+    pub url: Option<Url>,
+    /// Largest result that is taken: bytes, or a text such as `64GiB`; at least 1 MiB. Default 64GiB.
+    pub max_bytes: ByteSize,
+}
+
+impl Default for Artifacts {
+    fn default() -> Self {
+        Artifacts {
+            url: None,
+            max_bytes: ByteSize::gib(64),
+        }
+    }
+}
+
+/// Handing out queued work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dispatch {
+    /// Time without a word of its worker after which a job is offered again, in seconds, 1..=86400.
+    /// Default 30.
+    pub lease_seconds: u32,
+    /// Time without a heartbeat after which an engine gets no more work, in seconds, 1..=86400.
+    /// Default 60.
+    pub engine_expiry_seconds: u32,
+    /// Longest time that one attempt at a job may take, in seconds, 1..=2592000. Default 21600.
+    pub job_timeout_seconds: u32,
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Dispatch {
+            lease_seconds: 30,
+            engine_expiry_seconds: 60,
+            job_timeout_seconds: 21_600,
+        }
+    }
+}
+
+/// The gateway's own engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalEngine {
+    /// Whether the gateway does queued work itself. Default true.
+    pub enabled: bool,
+    /// Jobs that it does at the same time, 1..=256. Default null: as
+    /// `transcoding.max_concurrent_jobs`.
+    pub concurrency: Option<u32>,
+    /// How long work that other engines may do (distconv) is left to them first, in seconds,
+    /// 0..=86400. Default 10.
+    pub patience_seconds: u32,
+}
+
+impl Default for LocalEngine {
+    fn default() -> Self {
+        LocalEngine {
+            enabled: true,
+            concurrency: None,
+            patience_seconds: 10,
         }
     }
 }

@@ -319,7 +319,8 @@ mod tests {
         let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
         let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
-                        security, storage, mdns, ghosthub, queries, logging";
+                        security, storage, store, artifacts, dispatch, local_engine, mdns, ghosthub, \
+                        queries, logging";
         assert_eq!(
             told,
             [
@@ -391,6 +392,38 @@ mod tests {
                 "sources: {deny_hosts: ['http://a']}",
             ),
             ("logging: {file: null}", "logging: {file: ''}"),
+            (
+                "store: {url: 'postgres://h/db'}",
+                "store: {url: 'mysql://h/db'}",
+            ),
+            (
+                "artifacts: {url: 's3://bucket/a'}",
+                "artifacts: {url: 'http://h/a'}",
+            ),
+            (
+                "artifacts: {max_bytes: 1MiB}",
+                "artifacts: {max_bytes: 1023KiB}",
+            ),
+            (
+                "dispatch: {lease_seconds: 1}",
+                "dispatch: {lease_seconds: 0}",
+            ),
+            (
+                "dispatch: {engine_expiry_seconds: 86400}",
+                "dispatch: {engine_expiry_seconds: 86401}",
+            ),
+            (
+                "dispatch: {job_timeout_seconds: 2592000}",
+                "dispatch: {job_timeout_seconds: 0}",
+            ),
+            (
+                "local_engine: {concurrency: null}",
+                "local_engine: {concurrency: 0}",
+            ),
+            (
+                "local_engine: {patience_seconds: 0}",
+                "local_engine: {patience_seconds: 86401}",
+            ),
             ("security: {api_key: k}", "security: {api_key: 'a b'}"),
             (
                 "security: {allowed_origins: ['https://a:8443']}",

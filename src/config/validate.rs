@@ -109,6 +109,21 @@ pub(super) const KEYS: &[Key] = &[
         "null or a text of 1 to 512 visible ASCII characters",
     ),
     key("storage.directory", "the path of a folder"),
+    key("store.url", "sqlite://FILE or a postgres:// URL"),
+    key(
+        "artifacts.url",
+        "null, file:///FOLDER or s3://BUCKET/PREFIX",
+    ),
+    key(
+        "artifacts.max_bytes",
+        "at least 1MiB, as bytes or a text such as 64GiB",
+    ),
+    key("dispatch.lease_seconds", "1 to 86400 (seconds)"),
+    key("dispatch.engine_expiry_seconds", "1 to 86400 (seconds)"),
+    key("dispatch.job_timeout_seconds", "1 to 2592000 (seconds)"),
+    key("local_engine.enabled", "true or false"),
+    key("local_engine.concurrency", "null or 1 to 256"),
+    key("local_engine.patience_seconds", "0 to 86400 (seconds)"),
     key("mdns.enabled", "true or false"),
     key(
         "mdns.service_name",
@@ -152,6 +167,10 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         limits,
         security,
         storage,
+        store,
+        artifacts,
+        dispatch,
+        local_engine,
         mdns,
         ghosthub,
         queries,
@@ -258,6 +277,37 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
                 .is_none_or(is_header_text),
         ),
         ("storage.directory", is_path(&storage.directory)),
+        ("store.url", is_store(&store.url)),
+        (
+            "artifacts.url",
+            artifacts.url.as_ref().is_none_or(is_artifacts),
+        ),
+        (
+            "artifacts.max_bytes",
+            artifacts.max_bytes >= ByteSize::mib(1),
+        ),
+        (
+            "dispatch.lease_seconds",
+            (1..=86_400).contains(&dispatch.lease_seconds),
+        ),
+        (
+            "dispatch.engine_expiry_seconds",
+            (1..=86_400).contains(&dispatch.engine_expiry_seconds),
+        ),
+        (
+            "dispatch.job_timeout_seconds",
+            (1..=2_592_000).contains(&dispatch.job_timeout_seconds),
+        ),
+        (
+            "local_engine.concurrency",
+            local_engine
+                .concurrency
+                .is_none_or(|n| (1..=256).contains(&n)),
+        ),
+        (
+            "local_engine.patience_seconds",
+            local_engine.patience_seconds <= 86_400,
+        ),
         ("mdns.service_name", is_service_name(&mdns.service_name)),
         ("ghosthub.url", ghosthub.url.as_ref().is_none_or(is_base)),
         (
@@ -311,6 +361,22 @@ fn is_service_name(name: &str) -> bool {
 
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(char::is_control)
+}
+
+fn is_store(url: &str) -> bool {
+    match url.split_once("://") {
+        Some(("sqlite", file)) => !file.is_empty(),
+        Some(("postgres" | "postgresql", _)) => Url::parse(url).is_ok(),
+        _ => false,
+    }
+}
+
+fn is_artifacts(url: &Url) -> bool {
+    match url.scheme() {
+        "file" => url.to_file_path().is_ok(),
+        "s3" => url.has_host(),
+        _ => false,
+    }
 }
 
 fn is_path(path: &Path) -> bool {

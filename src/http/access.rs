@@ -14,6 +14,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::distconv;
 use super::error::ApiError;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
 use super::presence::Peer;
@@ -161,7 +162,8 @@ fn is_counted(method: &Method, path: &str) -> bool {
     let plays = path.starts_with("/stream/") || path.starts_with("/download/");
     let asks = method == Method::GET
         && (path.starts_with("/transcode/") || path.starts_with("/api/transcode/"));
-    !plays && !asks && !is_open(path)
+    let works = path.starts_with("/api/v2/artifacts/") || path.contains("/lease/");
+    !plays && !asks && !works && !is_open(path)
 }
 
 /// Lets through what may be asked. A client that guesses keys is counted wherever it guesses.
@@ -169,6 +171,7 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     let client = request.extensions().get::<Peer>().map(|p| p.0.ip());
     let count = || client.map_or(Ok(()), |client| app.access.count(client));
     let counted = is_counted(request.method(), request.uri().path());
+    let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     if counted && let Err(wait) = count() {
         return too_many(wait);
     }
@@ -176,6 +179,7 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
         Ok(()) => next.run(request).await,
         Err(error) => match count() {
             Err(wait) if !counted => too_many(wait),
+            _ if distconv::is_own(&path) => distconv::unauthorised(&headers),
             _ => {
                 let mut response = error.into_response();
                 let scheme = HeaderValue::from_static("Bearer");

@@ -14,15 +14,15 @@ use super::error::ApiError;
 
 /// The part of a representation that a Range header asks for (RFC 9110 section 14.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     /// No range, a malformed one or several: everything.
     All,
     /// First and last byte, inclusive.
-    Bytes(usize, usize),
+    Bytes(u64, u64),
     Unsatisfiable,
 }
 
-fn part(range: Option<&HeaderValue>, length: usize) -> Part {
+pub(super) fn part(range: Option<&HeaderValue>, length: u64) -> Part {
     let parsed = range
         .and_then(|r| r.to_str().ok())
         .and_then(|r| r.strip_prefix("bytes="));
@@ -35,7 +35,7 @@ fn part(range: Option<&HeaderValue>, length: usize) -> Part {
     }
     let end = length.saturating_sub(1);
     // Numbers beyond the type lie beyond every end.
-    let number = |s: &str| (!s.is_empty()).then(|| s.parse::<usize>().unwrap_or(usize::MAX));
+    let number = |s: &str| (!s.is_empty()).then(|| s.parse::<u64>().unwrap_or(u64::MAX));
     match (number(first), number(last)) {
         (Some(a), Some(b)) if b < a => Part::All,
         (Some(a), _) if a >= length => Part::Unsatisfiable,
@@ -55,13 +55,13 @@ pub(super) fn ranged(
     head: bool,
 ) -> Result<Response, ApiError> {
     let length = bytes.len();
-    let (status, body, content_range) = match part(range, length) {
+    let (status, body, content_range) = match part(range, length as u64) {
         Part::All => (StatusCode::OK, bytes, None),
         Part::Bytes(first, last) => {
             let text = format!("bytes {first}-{last}/{length}");
             (
                 StatusCode::PARTIAL_CONTENT,
-                bytes.slice(first..=last),
+                bytes.slice(first as usize..=last as usize),
                 Some(text),
             )
         }

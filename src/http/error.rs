@@ -7,11 +7,14 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::artifact::ArtifactError;
+use crate::dispatch::DispatchError;
 use crate::ffmpeg::ProbeError;
 use crate::plan::query::QueryPlanError;
 use crate::queries::QueryError;
 use crate::session::SessionError;
 use crate::source::{SourceError, SourceErrorKind};
+use crate::store::StoreError;
 
 /// An answer that is an error, in GhostStream's shape: `{"detail": ...}`.
 #[derive(Debug)]
@@ -65,6 +68,38 @@ impl From<&SessionError> for ApiError {
 impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         (&error).into()
+    }
+}
+
+/// On an answer whose body has the shape that it should have.
+#[derive(Clone, Copy)]
+pub(super) struct Verbatim;
+
+impl From<DispatchError> for ApiError {
+    fn from(error: DispatchError) -> Self {
+        let status = match &error {
+            DispatchError::NoSuchJob | DispatchError::NoSuchWorker => StatusCode::NOT_FOUND,
+            DispatchError::Refused(_) => StatusCode::CONFLICT,
+            DispatchError::Store(StoreError::Exists) => StatusCode::CONFLICT,
+            DispatchError::Store(StoreError::Unavailable(_)) | DispatchError::Contended => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            DispatchError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<ArtifactError> for ApiError {
+    fn from(error: ArtifactError) -> Self {
+        let status = match &error {
+            ArtifactError::NotFound => StatusCode::NOT_FOUND,
+            ArtifactError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ArtifactError::Empty => StatusCode::BAD_REQUEST,
+            ArtifactError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ArtifactError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, error.to_string())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Browsers, TVs and players cannot send a key with what they fetch. So addresses that are handed out
 //! carry a token for one job, and playlists hand it on to everything they name.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::base::JobId;
+use crate::base::{JobId, QueueId};
 
 /// The query parameter, as the original names it.
 pub(super) const TOKEN_PARAMETER: &str = "gst";
@@ -44,7 +45,7 @@ impl Signer {
         }
     }
 
-    fn signature(&self, job: JobId, expiry: u64) -> [u8; SIGNATURE_BYTES] {
+    fn signature(&self, job: impl fmt::Display, expiry: u64) -> [u8; SIGNATURE_BYTES] {
         let tag = hmac::sign(&self.key, format!("{job}\0{expiry}").as_bytes());
         let mut signature = [0; SIGNATURE_BYTES];
         signature.copy_from_slice(&tag.as_ref()[..SIGNATURE_BYTES]);
@@ -53,14 +54,19 @@ impl Signer {
 
     /// A token for the files of `job` at `now`, seconds since 1970. The same one for a while, so that
     /// addresses and playlists do not change with every answer.
-    pub(super) fn token(&self, job: JobId, now: u64) -> String {
+    pub(super) fn token(&self, job: impl fmt::Display, now: u64) -> String {
         let step = (self.lifetime_seconds / 24).max(1);
         let expiry = (now + self.lifetime_seconds).div_ceil(step) * step;
         let signature = URL_SAFE_NO_PAD.encode(self.signature(job, expiry));
         format!("{expiry:x}.{signature}")
     }
 
-    pub(super) fn check(&self, token: &str, job: JobId, now: u64) -> Result<(), BadToken> {
+    pub(super) fn check(
+        &self,
+        token: &str,
+        job: impl fmt::Display,
+        now: u64,
+    ) -> Result<(), BadToken> {
         let (expiry, signature) = token.split_once('.').ok_or(BadToken::Forged)?;
         let expiry = u64::from_str_radix(expiry, 16).map_err(|_| BadToken::Forged)?;
         let given = URL_SAFE_NO_PAD.decode(signature);
@@ -127,13 +133,20 @@ pub(super) fn carry(playlist: &str, token: &str) -> String {
 }
 
 /// The job whose file `path` names, if it is one.
-pub(super) fn job_of_file(path: &str) -> Option<JobId> {
+pub(super) fn job_of_file(path: &str) -> Option<QueueId> {
+    let first = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
+    if let Some(rest) = path.strip_prefix(ARTIFACTS) {
+        return QueueId::from_str(&first(rest)).ok();
+    }
     let rest = path
         .strip_prefix("/stream/")
         .or_else(|| path.strip_prefix("/download/"))?;
-    let id = rest.split('/').next().unwrap_or_default();
-    JobId::from_str(id).ok()
+    let id = JobId::from_str(&first(rest)).ok()?;
+    Some(id.into())
 }
+
+/// Below it lie the results of queued work, as `JOB/FILE`.
+pub(super) const ARTIFACTS: &str = "/api/v2/artifacts/";
 
 #[cfg(test)]
 mod tests {
@@ -181,8 +194,10 @@ mod tests {
     fn files_belong_to_jobs() {
         let id = JobId::random();
         for path in [format!("/stream/{id}/a.ts"), format!("/download/{id}")] {
-            assert_eq!(job_of_file(&path), Some(id));
+            assert_eq!(job_of_file(&path), Some(id.into()));
         }
+        let counted = job_of_file("/api/v2/artifacts/17_0/output.mp4");
+        assert_eq!(counted, "17_0".parse().ok());
         for path in ["/stream/x/a.ts", "/api/stream/", "/stream/"] {
             assert_eq!(job_of_file(path), None);
         }

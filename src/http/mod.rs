@@ -1,11 +1,15 @@
 //! The HTTP front: connections, routes, and the words in which errors leave the gateway.
 
 mod access;
+mod artifacts;
 mod body;
 mod callbacks;
+mod distconv;
+mod engines;
 mod error;
 mod files;
 mod health;
+mod jobs;
 mod links;
 mod machine;
 mod presence;

@@ -12,10 +12,11 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::web_ui;
 
-use super::error::ApiError;
+use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, files, health, machine, presence, progress, queries, sharing, stream, transcode,
+    access, artifacts, distconv, engines, files, health, jobs, machine, presence, progress, queries,
+    sharing, stream, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -77,6 +78,21 @@ pub fn router(state: AppState) -> Router {
         .route("/ws/progress", get(progress::listen))
         .route("/api/v2/files", get(files::list))
         .merge(queries::routes(&state))
+        .route("/api/v2/jobs", get(jobs::list))
+        .route("/api/v2/jobs/{id}", get(jobs::show))
+        .route("/api/v2/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/api/v2/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/v2/jobs/{id}/lease/{verb}", post(engines::report))
+        .route("/api/v2/engines", get(engines::list))
+        .route("/api/v2/engines/{id}", delete(engines::deregister))
+        .route("/api/v2/engines/{id}/claim", post(engines::claim))
+        .route("/api/v2/engines/{id}/drain", post(engines::drain))
+        .route("/api/v2/engines/{id}/resume", post(engines::resume))
+        .route(
+            "/api/v2/artifacts/{job}/{file}",
+            get(artifacts::download).put(artifacts::upload),
+        )
+        .merge(distconv::routes())
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
@@ -92,6 +108,9 @@ pub fn router(state: AppState) -> Router {
 /// Refusals by axum itself (a body too large, a path that is no UTF-8) are plain text; gives them the
 /// shape of all others.
 async fn shaped(response: Response) -> Response {
+    if response.extensions().get::<Verbatim>().is_some() {
+        return response;
+    }
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
     let plain = kind.is_some_and(|k| k.as_bytes().starts_with(b"text/plain"));

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -71,11 +72,15 @@ pub async fn serve(
             let service =
                 hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
                     request.extensions_mut().insert(Peer(peer));
+                    let long = LongBody::default();
+                    request.extensions_mut().insert(long.clone());
                     let deadline = Instant::now() + header_timeout;
                     router.clone().oneshot(request.map(|body| {
                         Body::new(TimedBody {
                             body,
                             late: Box::pin(sleep_until(deadline)),
+                            between: header_timeout,
+                            long,
                         })
                     }))
                 });
@@ -113,10 +118,23 @@ async fn pause_after(error: &io::Error, stop: &CancellationToken) {
         .await;
 }
 
+/// With a request: whether its body may take as long as it does, so long as something comes.
+#[derive(Clone, Default)]
+pub(super) struct LongBody(Arc<AtomicBool>);
+
+impl LongBody {
+    pub(super) fn allow(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A request's body that breaks off when it is not there in time.
 struct TimedBody {
     body: Incoming,
     late: Pin<Box<Sleep>>,
+    /// Between two parts of a long body.
+    between: Duration,
+    long: LongBody,
 }
 
 impl http_body::Body for TimedBody {
@@ -128,6 +146,10 @@ impl http_body::Body for TimedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if self.long.0.load(Ordering::Relaxed) {
+                let late = Instant::now() + self.between;
+                self.late.as_mut().reset(late);
+            }
             return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
         }
         ready!(self.late.as_mut().poll(cx));

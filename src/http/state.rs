@@ -8,14 +8,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::artifact::ArtifactStore;
 use crate::base::JobId;
+use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
 use crate::session::Registry;
 
 use super::access::{Access, now};
 use super::callbacks::Callbacks;
-use super::links::Links;
+use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::presence::Presence;
 use super::wire::Defaults;
@@ -24,6 +26,8 @@ use super::wire::Defaults;
 #[derive(Clone)]
 pub struct AppState {
     pub registry: Arc<Registry>,
+    pub dispatcher: Arc<Dispatcher>,
+    pub artifacts: ArtifactStore,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
     /// What this installation calls itself.
@@ -66,6 +70,16 @@ impl AppState {
             base: self.base_url(headers),
             token: self.access.signer().map(|s| s.token(job, now())),
         }
+    }
+
+    /// The address of the artifact `name` (`JOB/FILE`), as the client that sent `headers` can use it.
+    pub(super) fn artifact_url(&self, name: &str, headers: &HeaderMap) -> String {
+        let job = name.split('/').next().unwrap_or_default();
+        let links = Links {
+            base: self.base_url(headers),
+            token: self.access.signer().map(|s| s.token(job, now())),
+        };
+        links.to(&format!("{ARTIFACTS}{name}"))
     }
 
     /// `http://host:port` under which the client reached us, without a trailing slash.

@@ -207,7 +207,7 @@ impl Opener {
 
     /// What this machine can do for a request that asks for `wanted`: with the hardware that works
     /// now, if any may be used. The first one to ask waits for the tests.
-    pub(super) async fn hardware(&self, wanted: HwAccel) -> Hardware {
+    pub async fn hardware(&self, wanted: HwAccel) -> Hardware {
         let mut hardware = self.tools.hardware.clone();
         let software = match wanted {
             HwAccel::Software => true,
@@ -323,7 +323,7 @@ impl Opener {
     }
 
     /// A gate for a source read over HTTP; local files and live protocols need none.
-    pub(super) fn gate(
+    pub fn gate(
         &self,
         locator: &SourceLocator,
         cancel: &CancellationToken,

@@ -53,6 +53,7 @@ const MODULES: &[Module] = &[
     rim("session", 4, &[]),
     rim("batch", 4, &["session", "dispatch"]),
     rim("queries", 4, &["session"]),
+    rim("engine", 4, &["dispatch", "session"]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),
     rim("config", 6, &[]),
@@ -92,6 +93,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["http"]),
     ("object_store", &["artifact"]),
     ("sqlx", &["store"]),
+    ("mdns_sd", &["discovery"]),
+    ("socket2", &["discovery"]),
+    ("tokio_tungstenite", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

@@ -1,0 +1,231 @@
+//! Where an engine gets its work, and says what came of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use crate::artifact::{ArtifactError, ArtifactName, ArtifactStore, Uploaded};
+use crate::base::{LeaseToken, QueueId, WorkerId};
+use crate::dispatch::{DispatchError, Dispatcher};
+use crate::job::{Failure, Job, JobKind, JobOutput, JobSpec, Progress, Proof};
+use crate::store::Wanted;
+
+use super::error::DeskError;
+use super::remote::RemoteDesk;
+
+/// The two ways to a dispatcher.
+pub enum Desk {
+    /// In the same process.
+    Local(LocalDesk),
+    /// On another machine.
+    Remote(RemoteDesk),
+}
+
+/// A job that was given to this engine.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    pub(super) job: QueueId,
+    pub(super) attempt: u32,
+    pub(super) spec: JobSpec,
+    pub(super) token: LeaseToken,
+    /// Time for which the lease is good after each renewal.
+    pub(super) lease: Duration,
+}
+
+impl Assignment {
+    /// Name of the result in the artifact store. Each attempt has its own: what comes late overwrites
+    /// nothing.
+    pub(super) fn file_name(&self, name: &str) -> String {
+        format!("{}-{name}", self.attempt)
+    }
+}
+
+/// The kinds of work that an engine does.
+pub(super) const KINDS: [JobKind; 1] = [JobKind::Transcode];
+
+/// The desk of the gateway's own engine.
+pub struct LocalDesk {
+    pub dispatcher: Arc<Dispatcher>,
+    pub artifacts: ArtifactStore,
+    pub worker: WorkerId,
+    /// How long work is left to other engines first.
+    pub patience: Duration,
+}
+
+/// How often the local engine looks for work that has waited long enough.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of a result that are read at a time.
+pub(super) const CHUNK: usize = 256 * 1024;
+
+impl From<DispatchError> for DeskError {
+    fn from(error: DispatchError) -> Self {
+        match error {
+            DispatchError::Refused(_) | DispatchError::NoSuchJob => DeskError::Lost,
+            other => DeskError::Unreachable(other.to_string()),
+        }
+    }
+}
+
+impl From<ArtifactError> for DeskError {
+    fn from(error: ArtifactError) -> Self {
+        match error {
+            ArtifactError::TooLarge(_) | ArtifactError::Empty => {
+                DeskError::Refused(error.to_string())
+            }
+            other => DeskError::Unreachable(other.to_string()),
+        }
+    }
+}
+
+impl Desk {
+    /// Waits for work, `wait` at most.
+    pub(super) async fn claim(&self, wait: Duration) -> Result<Option<Assignment>, DeskError> {
+        match self {
+            Desk::Local(desk) => desk.claim(wait).await,
+            Desk::Remote(desk) => desk.claim(wait).await,
+        }
+    }
+
+    pub(super) async fn renew(
+        &self,
+        work: &Assignment,
+        progress: Progress,
+    ) -> Result<(), DeskError> {
+        match self {
+            Desk::Local(desk) => {
+                let proof = Proof::Token(work.token);
+                let dispatcher = &desk.dispatcher;
+                dispatcher.renew(&work.job, proof, Some(progress)).await?;
+                Ok(())
+            }
+            Desk::Remote(desk) => desk.renew(work, progress).await,
+        }
+    }
+
+    /// Puts the file `path` where clients can fetch it, under `name`.
+    pub(super) async fn deliver(
+        &self,
+        work: &Assignment,
+        path: &Path,
+        name: &str,
+    ) -> Result<JobOutput, DeskError> {
+        let file = work.file_name(name);
+        let (artifact, uploaded) = match self {
+            Desk::Local(desk) => desk.deliver(work, path, &file).await?,
+            Desk::Remote(desk) => desk.deliver(work, path, &file).await?,
+        };
+        Ok(JobOutput {
+            artifact: Some(artifact),
+            size_bytes: Some(uploaded.size_bytes),
+            sha256: Some(uploaded.sha256),
+            ..JobOutput::default()
+        })
+    }
+
+    pub(super) async fn complete(
+        &self,
+        work: &Assignment,
+        output: JobOutput,
+    ) -> Result<(), DeskError> {
+        match self {
+            Desk::Local(desk) => {
+                let proof = Proof::Token(work.token);
+                desk.dispatcher.complete(&work.job, proof, output).await?;
+                Ok(())
+            }
+            Desk::Remote(desk) => desk.complete(work, output).await,
+        }
+    }
+
+    pub(super) async fn fail(&self, work: &Assignment, failure: Failure) -> Result<(), DeskError> {
+        match self {
+            Desk::Local(desk) => {
+                let proof = Proof::Token(work.token);
+                desk.dispatcher.fail(&work.job, proof, failure).await?;
+                Ok(())
+            }
+            Desk::Remote(desk) => desk.fail(work, failure).await,
+        }
+    }
+
+    pub(super) async fn release(&self, work: &Assignment) -> Result<(), DeskError> {
+        match self {
+            Desk::Local(desk) => {
+                let proof = Proof::Token(work.token);
+                desk.dispatcher.release(&work.job, proof).await?;
+                Ok(())
+            }
+            Desk::Remote(desk) => desk.release(work).await,
+        }
+    }
+}
+
+impl LocalDesk {
+    async fn claim(&self, wait: Duration) -> Result<Option<Assignment>, DeskError> {
+        let wanted = Wanted {
+            kinds: KINDS.to_vec(),
+            codecs: None,
+        };
+        let deadline = Instant::now() + wait;
+        loop {
+            let offers = self.dispatcher.offers(&self.worker, &wanted, 1).await?;
+            if let Some(job) = offers.first()
+                && self.dispatcher.now().since(job.updated_at) >= self.patience
+            {
+                match self.dispatcher.accept(&job.id, &self.worker).await {
+                    Ok(job) => return Ok(self.assignment(job)),
+                    // Another engine was faster.
+                    Err(DispatchError::Refused(_)) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn assignment(&self, job: Job) -> Option<Assignment> {
+        Some(Assignment {
+            token: job.lease.as_ref()?.token,
+            attempt: job.attempts,
+            lease: self.dispatcher.settings().lease,
+            job: job.id,
+            spec: job.spec,
+        })
+    }
+
+    async fn deliver(
+        &self,
+        work: &Assignment,
+        path: &Path,
+        file: &str,
+    ) -> Result<(String, Uploaded), DeskError> {
+        let unreadable = |e: std::io::Error| DeskError::Refused(format!("the result is gone: {e}"));
+        let name = ArtifactName::new(work.job.clone(), file)
+            .map_err(|e| DeskError::Refused(e.to_string()))?;
+        let mut result = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let mut upload = self.artifacts.upload(&name).await?;
+        loop {
+            let mut buffer = bytes::BytesMut::with_capacity(CHUNK);
+            match result.read_buf(&mut buffer).await {
+                Ok(0) => break,
+                Ok(_) => {
+                    if let Err(error) = upload.write(buffer.freeze()).await {
+                        upload.abort().await?;
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => {
+                    upload.abort().await?;
+                    return Err(unreadable(error));
+                }
+            }
+        }
+        Ok((name.to_string(), upload.finish().await?))
+    }
+}

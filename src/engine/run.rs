@@ -1,0 +1,194 @@
+//! The loop: fetch, do, deliver; and what keeps a lease alive meanwhile.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::job::{Failure, Progress};
+use crate::session::Opener;
+
+use super::desk::{Assignment, Desk};
+use super::error::DeskError;
+use super::transcode::{Made, Shop};
+
+/// What an engine works with.
+pub struct EngineParts {
+    pub desk: Desk,
+    pub opener: Opener,
+    /// Its own: emptied at the start.
+    pub folder: PathBuf,
+    /// Jobs at the same time.
+    pub concurrency: usize,
+    /// Time without progress after which an encoder counts as hung.
+    pub stall_timeout: Duration,
+    pub tracker: TaskTracker,
+    pub cancel: CancellationToken,
+}
+
+/// Longest wait for work in one call.
+const WAIT: Duration = Duration::from_secs(20);
+/// Wait after the desk did not answer, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How often a result is reported to a desk that does not answer.
+const REPORTS: u32 = 20;
+
+/// Works until `cancel`, then gives back what it has. The work runs on `tracker`.
+pub async fn run(parts: EngineParts) {
+    let EngineParts {
+        desk,
+        opener,
+        folder,
+        concurrency,
+        stall_timeout,
+        tracker,
+        cancel,
+    } = parts;
+    // What an engine that was killed left behind.
+    if let Err(error) = tokio::fs::remove_dir_all(&folder).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "cannot empty the engine's folder");
+    }
+    let engine = Arc::new(Engine {
+        desk,
+        shop: Shop {
+            opener,
+            folder,
+            stall_timeout,
+        },
+        cancel,
+    });
+    for _ in 0..concurrency {
+        let engine = engine.clone();
+        tracker.spawn(async move { engine.work().await });
+    }
+}
+
+struct Engine {
+    desk: Desk,
+    shop: Shop,
+    cancel: CancellationToken,
+}
+
+impl Engine {
+    async fn work(&self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.cancel.is_cancelled() {
+            let claim = self.cancel.run_until_cancelled(self.desk.claim(WAIT));
+            match claim.await {
+                None => return,
+                Some(Ok(None)) => pause = FIRST_PAUSE,
+                Some(Ok(Some(work))) => {
+                    pause = FIRST_PAUSE;
+                    self.serve(&work).await;
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "no work can be had");
+                    let rest = tokio::time::sleep(pause);
+                    self.cancel.run_until_cancelled(rest).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Does one job, as long as it is ours.
+    async fn serve(&self, work: &Assignment) {
+        tracing::info!(job.id = %work.job, lease.attempt = work.attempt, "work begins");
+        let (progress, watched) = watch::channel(0.0);
+        let doing = async {
+            let made = match self.shop.make(work, &progress).await {
+                Ok(made) => made,
+                Err(failure) => return self.report_failure(work, failure).await,
+            };
+            let reported = self.deliver(work, &made).await;
+            made.discard().await;
+            reported
+        };
+        let outcome = tokio::select! {
+            outcome = doing => outcome,
+            () = self.keep(work, watched) => Err(DeskError::Lost),
+            () = self.cancel.cancelled() => {
+                // When it cannot be given back, it comes back when its lease is over.
+                let _ = self.desk.release(work).await;
+                tracing::info!(job.id = %work.job, "work is given back");
+                self.shop.clear(work).await;
+                return;
+            }
+        };
+        match outcome {
+            Ok(()) => tracing::info!(job.id = %work.job, "work ends"),
+            Err(DeskError::Lost) => {
+                tracing::info!(job.id = %work.job, "work is stopped: the job is no longer ours");
+            }
+            Err(error) => tracing::warn!(job.id = %work.job, %error, "work is lost"),
+        }
+        self.shop.clear(work).await;
+    }
+
+    async fn deliver(&self, work: &Assignment, made: &Made) -> Result<(), DeskError> {
+        let delivering = || self.desk.deliver(work, &made.path, made.name);
+        let mut output = match insist(delivering).await {
+            Ok(output) => output,
+            Err(DeskError::Refused(reason)) => {
+                let failure = Failure::Permanent {
+                    reason: reason.into(),
+                };
+                return self.report_failure(work, failure).await;
+            }
+            Err(error) => return Err(error),
+        };
+        output.notes.clone_from(&made.notes);
+        insist(|| self.desk.complete(work, output.clone())).await
+    }
+
+    async fn report_failure(&self, work: &Assignment, failure: Failure) -> Result<(), DeskError> {
+        tracing::info!(job.id = %work.job, ?failure, "work fails");
+        insist(|| self.desk.fail(work, failure.clone())).await
+    }
+
+    /// Renews the lease until it is lost.
+    async fn keep(&self, work: &Assignment, progress: watch::Receiver<f64>) {
+        let mut good_until = Instant::now() + work.lease;
+        loop {
+            tokio::time::sleep(work.lease / 3).await;
+            let (percent, message) = (*progress.borrow(), String::new());
+            let asked = Instant::now();
+            match self.desk.renew(work, Progress { percent, message }).await {
+                Ok(()) => good_until = asked + work.lease,
+                Err(DeskError::Lost) => return,
+                Err(error) => {
+                    tracing::warn!(job.id = %work.job, %error, "the lease is not renewed");
+                    if Instant::now() >= good_until {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tries again while the desk does not answer: what was made is worth more than a few calls.
+async fn insist<T, F>(call: impl Fn() -> F) -> Result<T, DeskError>
+where
+    F: Future<Output = Result<T, DeskError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..REPORTS {
+        match call().await {
+            Err(DeskError::Unreachable(why)) => {
+                tracing::warn!(why, "the desk does not answer");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+    call().await
+}

@@ -1,0 +1,135 @@
+//! `/api/v2/artifacts/JOB/FILE`: results of queued work, in and out.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::artifact::ArtifactName;
+use crate::base::LeaseToken;
+use crate::dispatch::DispatchError;
+use crate::job::Refused;
+
+use super::body::{Part, part};
+use super::error::ApiError;
+use super::server::LongBody;
+use super::state::AppState;
+
+#[derive(Deserialize)]
+pub(super) struct UploadQuery {
+    lease_token: Option<LeaseToken>,
+}
+
+fn name_of(job: &str, file: &str) -> Result<ArtifactName, ApiError> {
+    let job = job.parse();
+    let name = job.and_then(|job| ArtifactName::new(job, file));
+    name.map_err(|_| ApiError::not_found("there is no such file"))
+}
+
+/// `PUT`: an engine delivers what it made. Only the holder of the job's lease may, before and after:
+/// what comes late is thrown away.
+pub(super) async fn upload(
+    State(app): State<AppState>,
+    Path((job, file)): Path<(String, String)>,
+    Query(query): Query<UploadQuery>,
+    Extension(long): Extension<LongBody>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let name = name_of(&job, &file)?;
+    let holds = async || {
+        let job = app.dispatcher.get(name.job()).await?;
+        match query.lease_token.is_some_and(|token| job.is_held_by(token)) {
+            true => Ok(()),
+            false => Err(DispatchError::Refused(Refused::NotYours)),
+        }
+    };
+    holds().await?;
+    long.allow();
+    let mut upload = app.artifacts.upload(&name).await?;
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let written = match part {
+            Ok(bytes) => upload.write(bytes).await.map_err(ApiError::from),
+            Err(_) => Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "the file broke off on its way",
+            )),
+        };
+        if let Err(error) = written {
+            upload.abort().await?;
+            return Err(error);
+        }
+    }
+    if let Err(error) = holds().await {
+        upload.abort().await?;
+        return Err(error.into());
+    }
+    let uploaded = upload.finish().await?;
+    let answer = json!({
+        "artifact": name.to_string(),
+        "size_bytes": uploaded.size_bytes,
+        "sha256": uploaded.sha256,
+    });
+    Ok(axum::Json(answer).into_response())
+}
+
+/// `GET` and `HEAD`, whole or one range.
+pub(super) async fn download(
+    State(app): State<AppState>,
+    Path((job, file)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let name = name_of(&job, &file)?;
+    let facts = app.artifacts.facts(&name).await?;
+    let size = facts.size_bytes;
+    let wanted = match part(headers.get(header::RANGE), size) {
+        _ if method == Method::HEAD => Part::All,
+        part => part,
+    };
+    let (status, range, length) = match wanted {
+        Part::All => (StatusCode::OK, None, size),
+        Part::Bytes(first, last) => {
+            let range = Some(first..last + 1);
+            (StatusCode::PARTIAL_CONTENT, range, last - first + 1)
+        }
+        Part::Unsatisfiable => {
+            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "Range not satisfiable");
+            let mut response = error.into_response();
+            put(
+                &mut response,
+                header::CONTENT_RANGE,
+                &format!("bytes */{size}"),
+            );
+            return Ok(response);
+        }
+    };
+    let body = match method {
+        Method::HEAD => Body::empty(),
+        _ => Body::from_stream(app.artifacts.read(&name, range.clone()).await?.bytes),
+    };
+    let mut response = (status, body).into_response();
+    if let Some(range) = range {
+        let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        put(&mut response, header::CONTENT_RANGE, &text);
+    }
+    let kind = mime_guess::from_path(name.file()).first_or_octet_stream();
+    put(&mut response, header::CONTENT_TYPE, kind.essence_str());
+    put(&mut response, header::CONTENT_LENGTH, &length.to_string());
+    put(&mut response, header::ACCEPT_RANGES, "bytes");
+    if let Some(etag) = &facts.etag {
+        put(&mut response, header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+fn put(response: &mut Response, name: header::HeaderName, value: &str) {
+    // Ours are all of plain ASCII.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

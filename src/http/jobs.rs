@@ -1,0 +1,165 @@
+//! `/api/v2/jobs`: queued work of every kind.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::base::{QueueId, UnixMillis, WorkerId};
+use crate::dispatch::DispatchError;
+use crate::job::{Job, JobKind, JobSpec, JobState};
+use crate::store::{JobFilter, JobOrder};
+
+use super::error::ApiError;
+use super::state::AppState;
+
+type Answer = Result<Json<Value>, ApiError>;
+
+/// Jobs of one page, when nothing else is asked for, and at most.
+const PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    /// States, separated by commas.
+    state: Option<String>,
+    /// Kinds, separated by commas.
+    kind: Option<String>,
+    worker: Option<String>,
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+fn named<T>(
+    field: &str,
+    list: Option<&String>,
+    parse: impl Fn(&str) -> Option<T>,
+    known: &[&str],
+) -> Result<Vec<T>, ApiError> {
+    let names = list.into_iter().flat_map(|l| l.split(','));
+    let parse = |name: &str| {
+        parse(name).ok_or_else(|| {
+            let known = known.join(", ");
+            let told = format!("{field}: '{name}' is not known; there are {known}");
+            ApiError::new(StatusCode::BAD_REQUEST, told)
+        })
+    };
+    names
+        .map(str::trim)
+        .filter(|n| !n.is_empty())
+        .map(parse)
+        .collect()
+}
+
+/// `GET /api/v2/jobs`: newest first.
+pub(super) async fn list(
+    State(app): State<AppState>,
+    Query(query): Query<ListQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let states: Vec<&str> = JobState::ALL.iter().map(|s| s.name()).collect();
+    let kinds: Vec<&str> = JobKind::ALL.iter().map(|k| k.name()).collect();
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        let told = format!("limit: must be 1 to {LARGEST_PAGE}");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, told));
+    }
+    let after = query.after.as_deref().map(str::parse::<QueueId>);
+    let after = after
+        .transpose()
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "after: is not the id of a job"))?;
+    let filter = JobFilter {
+        kinds: named("kind", query.kind.as_ref(), JobKind::from_name, &kinds)?,
+        states: named("state", query.state.as_ref(), JobState::from_name, &states)?,
+        worker: query.worker.map(WorkerId::new),
+        order: JobOrder::NewestFirst,
+        after,
+        limit: Some(limit),
+    };
+    let jobs = app.dispatcher.list(&filter).await?;
+    let full = jobs.len() == limit as usize;
+    let next = jobs
+        .last()
+        .filter(|_| full)
+        .map(|j| j.id.as_str().to_owned());
+    let jobs: Vec<Value> = jobs.iter().map(|j| shown(&app, &headers, j)).collect();
+    Ok(Json(json!({"jobs": jobs, "next": next})))
+}
+
+pub(super) fn queue_id(text: &str) -> Result<QueueId, ApiError> {
+    text.parse().map_err(|_| DispatchError::NoSuchJob.into())
+}
+
+/// `GET /api/v2/jobs/{id}`.
+pub(super) async fn show(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let job = app.dispatcher.get(&queue_id(&id)?).await?;
+    Ok(Json(shown(&app, &headers, &job)))
+}
+
+/// `POST /api/v2/jobs/{id}/cancel`.
+pub(super) async fn cancel(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let job = app.dispatcher.cancel(&queue_id(&id)?).await?;
+    Ok(Json(shown(&app, &headers, &job)))
+}
+
+/// `POST /api/v2/jobs/{id}/retry`.
+pub(super) async fn retry(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let job = app.dispatcher.retry(&queue_id(&id)?).await?;
+    Ok(Json(shown(&app, &headers, &job)))
+}
+
+fn time(at: UnixMillis) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
+    Some(at.to_string())
+}
+
+fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
+    let source = match &job.spec {
+        JobSpec::Transcode(spec) => &spec.source_url,
+        JobSpec::Batch(spec) => &spec.source,
+    };
+    let output = job.output.as_ref().map(|output| {
+        let ours = output.artifact.as_deref();
+        let ours = ours.map(|name| app.artifact_url(name, headers));
+        json!({
+            "url": output.url.clone().or(ours),
+            "size_bytes": output.size_bytes,
+            "sha256": output.sha256,
+            "notes": output.notes,
+        })
+    });
+    let lease = job.lease.as_ref();
+    json!({
+        "id": job.id.as_str(),
+        "kind": job.spec.kind().name(),
+        "state": job.state.name(),
+        "source": source,
+        "requires": job.spec.requires(),
+        "priority": job.priority,
+        "parents": job.parents,
+        "attempts": job.attempts,
+        "failures": job.failures,
+        "max_failures": job.retry.max_failures,
+        "worker": job.worker,
+        "lease_expires_at": lease.and_then(|l| time(l.expires_at)),
+        "progress": job.progress,
+        "output": output,
+        "error": job.error,
+        "created_at": time(job.created_at),
+        "updated_at": time(job.updated_at),
+    })
+}
