@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::BatchSettings;
 use crate::config::{Config, ToolPath};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -217,6 +218,27 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         retention: RETENTION,
         segment_seconds: f64::from(t.segment_duration),
     }
+}
+
+/// Without the gateway's own engine batch jobs wait for another gateway on the same database.
+pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartError> {
+    let t = &config.transcoding;
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let concurrency = config.local_engine.concurrency;
+    let concurrency = concurrency.unwrap_or(t.max_concurrent_jobs);
+    Ok(BatchSettings {
+        folder: config.storage.directory.join("batch"),
+        concurrency: match config.local_engine.enabled {
+            true => concurrency as usize,
+            false => 0,
+        },
+        attempts: t.retry_count + 1,
+        retry_delay: seconds(t.retry_delay),
+        stall_timeout: seconds(t.stall_timeout),
+        keep: seconds(t.cleanup_after_hours * 3600),
+        worker_name: format!("batch-{}", node.node_id),
+    })
 }
 
 pub(super) fn query_settings(config: &Config) -> QuerySettings {

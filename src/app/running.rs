@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::ArtifactStore;
 use crate::base::WorkerId;
+use crate::batch::{BatchParts, Batches};
 use crate::config::Config;
 use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher};
@@ -23,8 +24,8 @@ use crate::source::Poster;
 use crate::store::Store;
 
 use super::build::{
-    StartError, access_settings, announcement, artifacts, dispatch_settings, hub_settings, opener,
-    query_folder, query_settings, session_settings,
+    StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
+    hub_settings, opener, query_folder, query_settings, session_settings,
 };
 
 use super::node::NodeIdentity;
@@ -89,14 +90,23 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         engine::run(engine.await?).await;
     }
     let registry = Registry::new(RegistryParts {
-        opener,
+        opener: opener.clone(),
         cache,
         settings: session_settings(config),
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    let batches = Batches::start(BatchParts {
+        registry: registry.clone(),
+        opener,
+        dispatcher: dispatcher.clone(),
+        settings: batch_settings(config)?,
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
     let state = AppState {
         registry: registry.clone(),
+        batches: batches.await?,
         dispatcher,
         artifacts,
         advertised_url: config

@@ -121,6 +121,13 @@ pub struct Transcoding {
     pub buffer_ahead_seconds: u32,
     /// Seconds without progress after which an encoder is ended and started anew, 1..=3600. Default 120.
     pub stall_timeout: u32,
+    /// How often a batch job is tried again after trouble with its source or encoder, 0..=20. Default 3.
+    pub retry_count: u32,
+    /// Pause before the first of these attempts, doubled for each further one up to a minute, in
+    /// seconds, 0..=60. Default 2.
+    pub retry_delay: u32,
+    /// How long the files of batch jobs are kept, in hours, 1..=87600. Default 24.
+    pub cleanup_after_hours: u32,
     /// Whether HDR pictures are tone-mapped to SDR. Default true.
     pub tone_map_hdr: bool,
     /// Whether adaptive streams (`mode: abr`) have more than one rendition. Default true.
@@ -150,6 +157,9 @@ impl Default for Transcoding {
             max_heads_per_session: 4,
             buffer_ahead_seconds: 30,
             stall_timeout: 120,
+            retry_count: 3,
+            retry_delay: 2,
+            cleanup_after_hours: 24,
             tone_map_hdr: true,
             enable_abr: true,
             abr_max_variants: 4,

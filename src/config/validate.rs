@@ -56,6 +56,9 @@ pub(super) const KEYS: &[Key] = &[
     key("transcoding.max_heads_per_session", "2 to 16"),
     key("transcoding.buffer_ahead_seconds", "1 to 3600 (seconds)"),
     key("transcoding.stall_timeout", "1 to 3600 (seconds)"),
+    key("transcoding.retry_count", "0 to 20"),
+    key("transcoding.retry_delay", "0 to 60 (seconds)"),
+    key("transcoding.cleanup_after_hours", "1 to 87600 (hours)"),
     key("transcoding.tone_map_hdr", "true or false"),
     key("transcoding.enable_abr", "true or false"),
     key("transcoding.abr_max_variants", "1 to 5"),
@@ -226,6 +229,12 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             QSV_PRESETS.contains(&h.qsv_preset.as_str()),
         ),
         ("hardware.vaapi_device", !h.vaapi_device.trim().is_empty()),
+        ("transcoding.retry_count", t.retry_count <= 20),
+        ("transcoding.retry_delay", t.retry_delay <= 60),
+        (
+            "transcoding.cleanup_after_hours",
+            (1..=87_600).contains(&t.cleanup_after_hours),
+        ),
         (
             "transcoding.abr_max_variants",
             (1..=5).contains(&t.abr_max_variants),

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::artifact::ArtifactError;
+use crate::batch::BatchError;
 use crate::dispatch::DispatchError;
 use crate::ffmpeg::ProbeError;
 use crate::plan::query::QueryPlanError;
@@ -87,6 +88,17 @@ impl From<DispatchError> for ApiError {
             DispatchError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<BatchError> for ApiError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Session(error) => error.into(),
+            BatchError::Dispatch(error) => error.into(),
+            BatchError::NotReady => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+            BatchError::NoFile => ApiError::not_found(&error.to_string()),
+        }
     }
 }
 

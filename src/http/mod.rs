@@ -5,6 +5,7 @@ mod artifacts;
 mod body;
 mod callbacks;
 mod distconv;
+mod download;
 mod engines;
 mod error;
 mod files;

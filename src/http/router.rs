@@ -15,8 +15,8 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, engines, files, health, jobs, machine, presence, progress, queries,
-    sharing, stream, transcode,
+    access, artifacts, distconv, download, engines, files, health, jobs, machine, presence,
+    progress, queries, sharing, stream, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -74,6 +74,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/{id}/stream", get(transcode::stream_info))
         .route("/api/transcode/{id}", delete(transcode::delete))
         .route("/stream/{id}/{*file}", get(stream::file))
+        .route("/download/{id}", get(download::file))
+        .route("/download/{id}/{part}", get(download::part))
         .route("/api/clients", get(presence::clients))
         .route("/ws/progress", get(progress::listen))
         .route("/api/v2/files", get(files::list))

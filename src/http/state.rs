@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::ArtifactStore;
 use crate::base::JobId;
+use crate::batch::Batches;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
@@ -26,6 +27,7 @@ use super::wire::Defaults;
 #[derive(Clone)]
 pub struct AppState {
     pub registry: Arc<Registry>,
+    pub batches: Arc<Batches>,
     pub dispatcher: Arc<Dispatcher>,
     pub artifacts: ArtifactStore,
     /// Base of absolute URLs; `None` = as the request's Host says.
