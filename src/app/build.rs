@@ -73,7 +73,7 @@ pub async fn opener(
     let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
     let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
     let plan = plan_settings(config);
-    let remembered = config.transcoding.temp_directory.join("hardware.json");
+    let remembered = config.storage.directory.join("hardware.json");
     let accelerators = Accelerators::new(
         tools.clone(),
         launcher.clone(),

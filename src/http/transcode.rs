@@ -90,6 +90,7 @@ pub(super) async fn status(
     headers: HeaderMap,
 ) -> Answer {
     let job = app.registry.job(job_id(&id)?)?;
+    app.registry.note_poll(&job);
     let viewers = app.registry.viewers(&job);
     Ok(Json(status_response(
         &job,

@@ -65,6 +65,8 @@ pub struct Job {
     left: AtomicBool,
     pub(super) phase: watch::Sender<JobPhase>,
     last_seen_ms: AtomicU64,
+    /// When its status was last asked for; 0 = never.
+    last_polled_ms: AtomicU64,
     /// Highest share shown so far, in hundredths of a percent.
     shown: AtomicU32,
 }
@@ -105,6 +107,9 @@ pub struct SegmentCounts {
     pub ready: Vec<(u32, u32)>,
 }
 
+/// Clients of the original ask every five seconds, or more often.
+const POLLED_WITHIN_MS: u64 = 15_000;
+
 /// Longest wait for a source to be probed, when others are probed before it.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -127,6 +132,7 @@ impl Job {
             left: AtomicBool::new(false),
             phase: watch::Sender::new(JobPhase::Opening),
             last_seen_ms: AtomicU64::new(now_ms),
+            last_polled_ms: AtomicU64::new(0),
             shown: AtomicU32::new(0),
         }
     }
@@ -203,6 +209,16 @@ impl Job {
 
     pub(super) fn touch(&self, now_ms: u64) {
         self.last_seen_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_poll(&self, now_ms: u64) {
+        self.last_polled_ms.store(now_ms.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether somebody asks for its status again and again.
+    pub(super) fn is_polled(&self, now_ms: u64) -> bool {
+        let polled = self.last_polled_ms.load(Ordering::Relaxed);
+        polled > 0 && now_ms.saturating_sub(polled) < POLLED_WITHIN_MS
     }
 
     pub(super) fn has_left(&self) -> bool {

@@ -319,6 +319,11 @@ impl Registry {
         Ok(job)
     }
 
+    /// A client asked for the status of `job`.
+    pub fn note_poll(&self, job: &Job) {
+        job.note_poll(self.context.now_ms());
+    }
+
     pub fn jobs(&self) -> Vec<Arc<Job>> {
         self.lock().jobs.values().cloned().collect()
     }
@@ -388,13 +393,15 @@ impl Registry {
     /// Goes on with streams whose end somebody waits for: without a player they would stop a little
     /// ahead of where one might begin, and never end.
     fn pursue_awaited(&self) {
-        for id in self.progress.awaited() {
-            let job = self.lock().jobs.get(&id).cloned();
-            let Some(job) = job else { continue };
+        let awaited = self.progress.awaited();
+        let now = self.context.now_ms();
+        for job in self.jobs() {
             let JobPhase::Open(stream) = job.phase() else {
                 continue;
             };
-            if !stream.all_ready() {
+            // Who asks how far a stream is and never plays it waits for its end too.
+            let polled = job.is_polled(now) && !stream.played.load(Ordering::Relaxed);
+            if (polled || awaited.contains(&job.id)) && !stream.all_ready() {
                 job.touch(self.context.now_ms());
                 stream.advance();
             }
