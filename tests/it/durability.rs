@@ -115,6 +115,7 @@ async fn jobs_survive_a_gateway_that_is_killed_at_any_moment() {
                         Some((StatusCode::OK, job)) => {
                             let id = job["job_id"].as_str().unwrap().to_owned();
                             acknowledged.lock().unwrap().insert(id);
+                            tokio::time::sleep(Duration::from_millis(20)).await;
                         }
                         _ => tokio::time::sleep(Duration::from_millis(5)).await,
                     }
@@ -167,16 +168,20 @@ async fn jobs_survive_a_gateway_that_is_killed_at_any_moment() {
         clients.join_all().await;
         let done = async {
             loop {
-                let (status, jobs) = call(&http, port, "/jobs/", None).await.unwrap();
+                let open = "/api/v2/jobs?state=ready,leased&limit=1";
+                let (status, page) = call(&http, port, open, None).await.unwrap();
                 assert_eq!(status, StatusCode::OK);
-                let jobs = jobs.as_array().unwrap().clone();
-                if jobs.iter().all(|j| j["status"] == "completed") {
-                    return jobs;
+                if page["jobs"] == json!([]) {
+                    return;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        let jobs = tokio::time::timeout(Duration::from_secs(120), done).await.expect("all jobs are done");
+        let done = tokio::time::timeout(Duration::from_secs(120), done).await;
+        done.expect("all jobs are done");
+        let (_, jobs) = call(&http, port, "/jobs/", None).await.unwrap();
+        let jobs = jobs.as_array().unwrap().clone();
+        assert!(jobs.iter().all(|j| j["status"] == "completed"));
         working.store(false, Ordering::SeqCst);
         workers.join_all().await;
         let stored: BTreeSet<String> = jobs.iter().map(|j| j["job_id"].as_str().unwrap().to_owned()).collect();
