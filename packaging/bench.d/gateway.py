@@ -23,6 +23,7 @@ class Gateway:
             **{k: v for k, v in os.environ.items() if not k.startswith("GHOSTSTREAM__")},
             "GHOSTSTREAM__SOURCES__ROOTS": json.dumps(roots),
             "GHOSTSTREAM__TRANSCODING__TEMP_DIRECTORY": os.path.join(folder, "cache"),
+            "GHOSTSTREAM__STORAGE__DIRECTORY": os.path.join(folder, "data"),
             **settings,
         }
         self.log_path = os.path.join(folder, "gateway.log")

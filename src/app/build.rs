@@ -54,6 +54,8 @@ pub enum StartError {
     Dispatch(#[from] DispatchError),
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
+    #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
+    Key,
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }

@@ -19,6 +19,7 @@ Examples:
   ghoststream probe film.mkv                    show what a file holds
   ghoststream plan film.mkv --resolution 720p   show how it would be streamed
   ghoststream submit film.mkv                   play it with the gateway that runs on this machine
+  ghoststream engine --server nas:8765          do queued work of a gateway on this machine
   ghoststream config check                      tell everything that is wrong with the configuration
 
 Without a subcommand the gateway serves. The configuration file is the first of ./ghoststream.yaml,
@@ -76,6 +77,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Start a stream on a running gateway and print where to watch it
     Submit(SubmitArgs),
+    /// Do queued work of a gateway until SIGTERM or Ctrl-C, then give back what is not done
+    Engine(EngineArgs),
     /// Work on the configuration
     Config(ConfigArgs),
 }
@@ -186,6 +189,30 @@ pub struct WantedArgs {
     /// Draw picture subtitles into the video: number of the track, from 0
     #[arg(long, value_name = "N")]
     pub burn_subtitle: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct EngineArgs {
+    /// Address of the gateway
+    #[arg(long, value_name = "URL", visible_alias = "gateway", value_parser = gateway)]
+    pub server: Url,
+
+    /// The gateway's API key
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "GHOSTSTREAM_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+
+    /// Name of this engine, as the gateway lists it; without it one is made up
+    #[arg(long, value_name = "NAME")]
+    pub id: Option<String>,
+
+    /// Jobs done at the same time, 1 to 256 [config: local_engine.concurrency]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub concurrency: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -381,6 +408,8 @@ mod tests {
             ("ghoststream plan f --bitrate fast", "bitrate"),
             ("ghoststream submit f --gateway ftp://h", "http or https"),
             ("ghoststream submit f --gateway :80", "--gateway"),
+            ("ghoststream engine", "--server"),
+            ("ghoststream engine --server h --concurrency 0", "1..=256"),
             ("ghoststream play f", "play"),
         ];
         for (line, told) in cases {

@@ -8,7 +8,7 @@ mod run;
 mod submit;
 
 pub use args::{
-    Args, Command, ConfigArgs, ConfigCommand, PlanArgs, ProbeArgs, ServeArgs, SubmitArgs,
-    WantedArgs,
+    Args, Command, ConfigArgs, ConfigCommand, EngineArgs, PlanArgs, ProbeArgs, ServeArgs,
+    SubmitArgs, WantedArgs,
 };
 pub use run::run;

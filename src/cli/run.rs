@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Inputs, load};
 use crate::{app, telemetry};
 
-use super::args::{Args, Command, ConfigCommand, ServeArgs};
+use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
 use super::{detect, inspect, submit};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
@@ -24,6 +24,7 @@ pub fn run() -> ExitCode {
         Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
         Some(Command::Submit(submit)) => submit::submit(submit),
+        Some(Command::Engine(engine)) => work(&args, engine),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },
@@ -54,14 +55,45 @@ fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(args: &Args) -> anyhow::Result<()> {
-    let config = configured(args)?;
+fn start_log(config: &Config) -> anyhow::Result<()> {
     telemetry::init(&telemetry::Settings {
         level: config.logging.level,
         format: config.logging.format,
         file: config.logging.file.clone(),
         directives: std::env::var("RUST_LOG").ok(),
     })?;
+    Ok(())
+}
+
+fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
+    let mut config = configured(args)?;
+    config.local_engine.concurrency = engine.concurrency.or(config.local_engine.concurrency);
+    start_log(&config)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let desk = app::RemoteGateway {
+            url: engine.server.clone(),
+            key: engine.api_key.clone(),
+            engine: engine.id.clone(),
+        };
+        let engine = app::start_engine(&config, desk).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        engine.stop().await;
+        anyhow::Ok(())
+    })?;
+    // Blocking file reads under way need not be waited for.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn serve(args: &Args) -> anyhow::Result<()> {
+    let config = configured(args)?;
+    start_log(&config)?;
     raise_file_limit();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(serve_until_signal(&config, args.serve_args()))?;

@@ -22,8 +22,26 @@ pub struct WorkerView {
 const MOST_TRIES: usize = 64;
 
 impl Dispatcher {
-    /// A worker is there: notes what it says of itself (`change`), and keeps its leases alive. One that
-    /// was not known is known from now on.
+    /// A worker that has no tokens is there: as `heard_from`, and all its leases are kept alive.
+    pub async fn heartbeat(
+        &self,
+        id: &WorkerId,
+        change: impl Fn(&mut Worker),
+    ) -> Result<Worker, DispatchError> {
+        let worker = self.heard_from(id, change).await?;
+        for job in self.store.held_by(id).await? {
+            let Some(lease) = &job.lease else { continue };
+            match self.renew(&job.id, Proof::Token(lease.token), None).await {
+                // It was ended or given to another in this moment.
+                Ok(_) | Err(DispatchError::Refused(_) | DispatchError::NoSuchJob) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(worker)
+    }
+
+    /// A worker is there: notes what it says of itself (`change`). One that was not known is known from
+    /// now on. Its leases are not touched: it may not know of one whose grant was lost on the way.
     pub async fn heard_from(
         &self,
         id: &WorkerId,
@@ -38,14 +56,6 @@ impl Dispatcher {
                 Some(worker)
             })
             .await?;
-        for job in self.store.held_by(id).await? {
-            let Some(lease) = &job.lease else { continue };
-            match self.renew(&job.id, Proof::Token(lease.token), None).await {
-                // It was ended or given to another in this moment.
-                Ok(_) | Err(DispatchError::Refused(_) | DispatchError::NoSuchJob) => {}
-                Err(error) => return Err(error),
-            }
-        }
         worker.ok_or(DispatchError::NoSuchWorker)
     }
 

@@ -250,7 +250,7 @@ async fn a_word_of_a_worker_keeps_all_its_leases_and_silence_ends_them() {
         }
         for _ in 0..5 {
             desk.after(LEASE - Duration::from_secs(1)).await;
-            desk.dispatcher.heard_from(&worker, |_| {}).await.unwrap();
+            desk.dispatcher.heartbeat(&worker, |_| {}).await.unwrap();
         }
         assert_eq!(desk.state("a").await, JobState::Leased);
         let a = desk.dispatcher.get(&id("a")).await.unwrap();
@@ -273,12 +273,29 @@ async fn a_word_of_a_worker_keeps_all_its_leases_and_silence_ends_them() {
 }
 
 #[tokio::test]
+async fn asking_for_more_keeps_no_lease_of_which_the_worker_never_heard() {
+    on_each(async |database| {
+        let desk = Desk::on(database).await;
+        let worker = WorkerId::new("w");
+        desk.submit("a", &[]).await;
+        desk.claim("w").await.unwrap();
+        for _ in 0..4 {
+            desk.after(LEASE / 4).await;
+            desk.dispatcher.heard_from(&worker, |_| {}).await.unwrap();
+        }
+        assert_eq!(desk.state("a").await, JobState::Ready);
+        desk.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn with_long_leases_a_silent_worker_loses_its_work_before() {
     on_each(async |database| {
         let minute = Duration::from_secs(60);
         let desk = Desk::with(database, minute * 60, minute).await;
         let worker = WorkerId::new("w");
-        desk.dispatcher.heard_from(&worker, |_| {}).await.unwrap();
+        desk.dispatcher.heartbeat(&worker, |_| {}).await.unwrap();
         desk.submit("a", &[]).await;
         desk.claim("w").await.unwrap();
         desk.after(minute).await;
@@ -314,7 +331,7 @@ async fn an_attempt_that_takes_too_long_is_ended_whatever_its_worker_says() {
 
 async fn engine(desk: &Desk, name: &str, change: impl Fn(&mut Worker)) {
     let id = WorkerId::new(name);
-    desk.dispatcher.heard_from(&id, change).await.unwrap();
+    desk.dispatcher.heartbeat(&id, change).await.unwrap();
 }
 
 #[tokio::test]

@@ -24,6 +24,12 @@ mod discovery;
 #[cfg(test)]
 mod dispatch;
 #[cfg(test)]
+mod distconv;
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod fake;

@@ -302,7 +302,7 @@ async fn heartbeat(State(app): State<AppState>, body: Bytes) -> Answer {
     let (id, said) = wire::parse_heartbeat(wire::parse(&body)?)?;
     let worker = WorkerId::new(id.as_str());
     app.dispatcher
-        .heard_from(&worker, |w| wire::merge_heartbeat(w, &said))
+        .heartbeat(&worker, |w| wire::merge_heartbeat(w, &said))
         .await?;
     Ok(text(
         StatusCode::OK,

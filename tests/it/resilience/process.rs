@@ -26,6 +26,7 @@ impl GatewayProcess {
         let config = json!({
             "server": {"host": "127.0.0.1", "port": 0},
             "sources": {"roots": [folder.path()]},
+            "storage": {"directory": folder.path().join("data")},
             "transcoding": {
                 "ffmpeg_path": fake.path(),
                 "temp_directory": folder.path().join("cache"),
