@@ -24,6 +24,8 @@ class Gateway:
             "GHOSTSTREAM__SOURCES__ROOTS": json.dumps(roots),
             "GHOSTSTREAM__TRANSCODING__TEMP_DIRECTORY": os.path.join(folder, "cache"),
             "GHOSTSTREAM__STORAGE__DIRECTORY": os.path.join(folder, "data"),
+            # Raw ffmpeg encodes in software too; and what hardware there is was not tested yet.
+            "GHOSTSTREAM__HARDWARE__PREFER_HW_ACCEL": "false",
             **settings,
         }
         self.log_path = os.path.join(folder, "gateway.log")

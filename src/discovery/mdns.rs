@@ -12,8 +12,8 @@ const SERVICE_TYPE: &str = "_ghoststream._tcp.local.";
 const GOODBYE: Duration = Duration::from_secs(1);
 /// The good-bye is sent again after 120 ms, in case it was lost.
 const REPEAT: Duration = Duration::from_millis(200);
-/// Three probes, 250 ms apart, and the announcement that follows.
-const PROBING: Duration = Duration::from_millis(1300);
+/// Three probes, 250 ms apart, and the announcement that follows, with time to spare.
+const PROBING: Duration = Duration::from_millis(2500);
 /// Waiting for others on this machine to announce themselves.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
 const TURN_TRIES: usize = 100;

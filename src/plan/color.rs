@@ -40,7 +40,12 @@ pub(super) fn scale_and_map(
     } else {
         "arib-std-b67"
     };
-    Ok(vec![
+    let mut filters = Vec::new();
+    if video.coded.width % 2 + video.coded.height % 2 > 0 {
+        // zscale takes no odd sizes where colours are kept for every other pixel.
+        filters.push("format=yuv444p10".to_owned());
+    }
+    filters.extend([
         format!("setparams=color_primaries=bt2020:color_trc={curve}:colorspace=bt2020nc"),
         format!("zscale=w={}:h={}:t=linear:npl=100", size.width, size.height),
         "format=gbrpf32le".into(),
@@ -49,7 +54,8 @@ pub(super) fn scale_and_map(
         "zscale=t=bt709:m=bt709:r=tv".into(),
         "format=yuv420p".into(),
         "setsar=1".into(),
-    ])
+    ]);
+    Ok(filters)
 }
 
 /// What a file format takes the numbers of a picture for.

@@ -5,6 +5,7 @@ mod batch;
 mod color;
 mod encoder;
 mod error;
+mod ladder;
 mod live;
 pub mod query;
 mod run;

@@ -12,8 +12,9 @@ use crate::media::{
 use super::audio::{AudioCodec, AudioPlan, check_encoder, plan_audio};
 use super::encoder::AcceleratorSettings;
 use super::error::PlanError;
+use super::ladder::plan_ladder;
 use super::subtitle::{SubtitlePlan, plan_burn, plan_subtitles, track_name, unique};
-use super::video::{VideoCodec, VideoPlan, choose, plan_ladder, plan_video};
+use super::video::{VideoCodec, VideoPlan, choose, plan_video};
 
 /// What the gateway's owner fixed.
 #[derive(Debug, Clone, PartialEq)]
