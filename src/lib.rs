@@ -3,6 +3,7 @@
 pub mod app;
 pub mod artifact;
 pub mod base;
+pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod discovery;
@@ -16,6 +17,8 @@ pub mod job;
 pub mod media;
 pub mod package;
 pub mod plan;
+pub mod queries;
+pub mod scratch;
 pub mod session;
 pub mod source;
 pub mod store;

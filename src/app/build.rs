@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::BatchSettings;
 use crate::config::{Config, ToolPath};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,11 +19,13 @@ use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainEr
 use crate::hardware::AcceleratorReport;
 use crate::http::{AccessSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
-use crate::session::{CacheError, Opener, SessionSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
 
 use super::node::NodeIdentity;
+use crate::queries::QuerySettings;
+use crate::scratch::ScratchFolder;
+use crate::session::{CacheError, OPEN_WITHIN, Opener, SessionSettings};
 
 /// The gateway cannot start; the text names the key or the tool.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ pub enum StartError {
     ReadyFile { path: String, source: io::Error },
     #[error("cannot keep the gateway's identity in {path} (storage.directory): {source}")]
     Identity { path: String, source: io::Error },
+    #[error("transcoding.temp_directory {path} cannot be used: {source}")]
+    Scratch { path: String, source: io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -70,7 +75,7 @@ pub async fn opener(
     let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
     let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
     let plan = plan_settings(config);
-    let remembered = config.transcoding.temp_directory.join("hardware.json");
+    let remembered = config.storage.directory.join("hardware.json");
     let accelerators = Accelerators::new(
         tools.clone(),
         launcher.clone(),
@@ -83,6 +88,9 @@ pub async fn opener(
         launcher,
         client: SourceClient::new(policy.clone()),
         cache: Arc::default(),
+        authorization: None,
+        is_sparing: false,
+        open_within: OPEN_WITHIN,
         policy,
         plan,
         tracker: tracker.clone(),
@@ -212,6 +220,48 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         retention: RETENTION,
         segment_seconds: f64::from(t.segment_duration),
     }
+}
+
+/// Without the gateway's own engine batch jobs wait for another gateway on the same database.
+pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartError> {
+    let t = &config.transcoding;
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let concurrency = config.local_engine.concurrency;
+    let concurrency = concurrency.unwrap_or(t.max_concurrent_jobs);
+    Ok(BatchSettings {
+        folder: config.storage.directory.join("batch"),
+        concurrency: match config.local_engine.enabled {
+            true => concurrency as usize,
+            false => 0,
+        },
+        attempts: t.retry_count + 1,
+        retry_delay: seconds(t.retry_delay),
+        stall_timeout: seconds(t.stall_timeout),
+        keep: seconds(t.cleanup_after_hours * 3600),
+        worker_name: format!("batch-{}", node.node_id),
+    })
+}
+
+pub(super) fn query_settings(config: &Config) -> QuerySettings {
+    let q = &config.queries;
+    QuerySettings {
+        concurrency: q.concurrency as usize,
+        queue_timeout: Duration::from_secs(u64::from(q.queue_timeout_seconds)),
+        timeout: Duration::from_secs(u64::from(q.timeout_seconds)),
+        cache_max_bytes: q.cache_max_bytes.bytes(),
+        max_download_bytes: q.max_download_bytes.bytes(),
+    }
+}
+
+/// A folder for what queries keep, beside the segments.
+pub(super) fn query_folder(config: &Config) -> Result<ScratchFolder, StartError> {
+    let parent = &config.transcoding.temp_directory;
+    let opened = ScratchFolder::open(parent, "queries-").and_then(ScratchFolder::canonical);
+    opened.map_err(|source| StartError::Scratch {
+        path: parent.display().to_string(),
+        source,
+    })
 }
 
 pub(super) fn dispatch_settings(config: &Config) -> DispatchSettings {

@@ -12,18 +12,20 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::ArtifactStore;
 use crate::base::WorkerId;
+use crate::batch::{BatchParts, Batches};
 use crate::config::Config;
 use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
+use crate::queries::{Queries, QueryParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 use crate::store::Store;
 
 use super::build::{
-    StartError, access_settings, announcement, artifacts, dispatch_settings, hub_settings, opener,
-    session_settings,
+    StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
+    hub_settings, opener, query_folder, query_settings, session_settings,
 };
 
 use super::node::NodeIdentity;
@@ -32,6 +34,7 @@ use super::node::NodeIdentity;
 pub struct Gateway {
     address: SocketAddr,
     registry: Arc<Registry>,
+    queries: Arc<Queries>,
     store: Store,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
@@ -68,6 +71,11 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         ffmpeg = %opener.tools.hardware.ffmpeg_version,
         "starting"
     );
+    let queries = Queries::new(QueryParts {
+        opener: opener.clone(),
+        folder: query_folder(config)?,
+        settings: query_settings(config),
+    });
     let store = Store::open(&config.store.url, &config.storage.directory).await?;
     let artifacts = artifacts(config)?;
     let dispatcher = Dispatcher::new(DispatchParts {
@@ -82,14 +90,23 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         engine::run(engine.await?).await;
     }
     let registry = Registry::new(RegistryParts {
-        opener,
+        opener: opener.clone(),
         cache,
         settings: session_settings(config),
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    let batches = Batches::start(BatchParts {
+        registry: registry.clone(),
+        opener,
+        dispatcher: dispatcher.clone(),
+        settings: batch_settings(config)?,
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
     let state = AppState {
         registry: registry.clone(),
+        batches: batches.await?,
         dispatcher,
         artifacts,
         advertised_url: config
@@ -108,6 +125,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
             config.security.callback_secret.as_deref(),
         ),
         cancel: cancel.clone(),
+        queries: queries.clone(),
+        legacy_query_errors: config.queries.legacy_errors,
         tracker: work.clone(),
         connections: connections.clone(),
         stop: stop_serving.clone(),
@@ -150,6 +169,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     Ok(Gateway {
         address,
         registry,
+        queries,
         store,
         stop_serving,
         cancel,
@@ -218,6 +238,10 @@ impl Gateway {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub fn queries(&self) -> &Arc<Queries> {
+        &self.queries
     }
 
     /// Writes the gateway's URL to `path`, whole or not at all.

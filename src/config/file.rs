@@ -29,6 +29,7 @@ pub struct Config {
     pub local_engine: LocalEngine,
     pub mdns: Mdns,
     pub ghosthub: GhostHub,
+    pub queries: Queries,
     pub logging: Logging,
 }
 
@@ -120,6 +121,13 @@ pub struct Transcoding {
     pub buffer_ahead_seconds: u32,
     /// Seconds without progress after which an encoder is ended and started anew, 1..=3600. Default 120.
     pub stall_timeout: u32,
+    /// How often a batch job is tried again after trouble with its source or encoder, 0..=20. Default 3.
+    pub retry_count: u32,
+    /// Pause before the first of these attempts, doubled for each further one up to a minute, in
+    /// seconds, 0..=60. Default 2.
+    pub retry_delay: u32,
+    /// How long the files of batch jobs are kept, in hours, 1..=87600. Default 24.
+    pub cleanup_after_hours: u32,
     /// Whether HDR pictures are tone-mapped to SDR. Default true.
     pub tone_map_hdr: bool,
     /// Whether adaptive streams (`mode: abr`) have more than one rendition. Default true.
@@ -149,6 +157,9 @@ impl Default for Transcoding {
             max_heads_per_session: 4,
             buffer_ahead_seconds: 30,
             stall_timeout: 120,
+            retry_count: 3,
+            retry_delay: 2,
+            cleanup_after_hours: 24,
             tone_map_hdr: true,
             enable_abr: true,
             abr_max_variants: 4,
@@ -298,6 +309,38 @@ impl Default for GhostHub {
             url: None,
             auto_register: true,
             register_interval_seconds: 300,
+        }
+    }
+}
+
+/// Pictures, overviews, descriptions and WebM streams (`/thumb` and its like).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queries {
+    /// Queries that run at the same time, 1..=256; further ones wait. Default 8.
+    pub concurrency: u32,
+    /// Seconds that a query waits for its turn, 1..=3600; then 503. Default 30.
+    pub queue_timeout_seconds: u32,
+    /// Seconds to the first byte of a result and between bytes, 1..=3600. Default 60.
+    pub timeout_seconds: u32,
+    /// Whether refusals have status 200, as the original's had. Default false.
+    pub legacy_errors: bool,
+    /// Limit of the results that are kept in `transcoding.temp_directory`; 0 keeps none. Default 512MiB.
+    pub cache_max_bytes: ByteSize,
+    /// Largest source that is copied to `transcoding.temp_directory` while it is queried, because its
+    /// index lies at its end and its server has no byte ranges; 0 copies none. Default 1GiB.
+    pub max_download_bytes: ByteSize,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        Queries {
+            concurrency: 8,
+            queue_timeout_seconds: 30,
+            timeout_seconds: 60,
+            legacy_errors: false,
+            cache_max_bytes: ByteSize::mib(512),
+            max_download_bytes: ByteSize::gib(1),
         }
     }
 }

@@ -320,7 +320,7 @@ mod tests {
                     max_websocket_connections, header_timeout_seconds";
         let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
                         security, storage, store, artifacts, dispatch, local_engine, mdns, ghosthub, \
-                        logging";
+                        queries, logging";
         assert_eq!(
             told,
             [

@@ -56,6 +56,9 @@ pub(super) const KEYS: &[Key] = &[
     key("transcoding.max_heads_per_session", "2 to 16"),
     key("transcoding.buffer_ahead_seconds", "1 to 3600 (seconds)"),
     key("transcoding.stall_timeout", "1 to 3600 (seconds)"),
+    key("transcoding.retry_count", "0 to 20"),
+    key("transcoding.retry_delay", "0 to 60 (seconds)"),
+    key("transcoding.cleanup_after_hours", "1 to 87600 (hours)"),
     key("transcoding.tone_map_hdr", "true or false"),
     key("transcoding.enable_abr", "true or false"),
     key("transcoding.abr_max_variants", "1 to 5"),
@@ -135,6 +138,18 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("ghosthub.auto_register", "true or false"),
     key("ghosthub.register_interval_seconds", "1 to 86400 (seconds)"),
+    key("queries.concurrency", "1 to 256"),
+    key("queries.queue_timeout_seconds", "1 to 3600 (seconds)"),
+    key("queries.timeout_seconds", "1 to 3600 (seconds)"),
+    key("queries.legacy_errors", "true or false"),
+    key(
+        "queries.cache_max_bytes",
+        "a size, as bytes or a text such as 512MiB",
+    ),
+    key(
+        "queries.max_download_bytes",
+        "a size, as bytes or a text such as 1GiB",
+    ),
     key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
     key("logging.format", "json or text"),
     key("logging.file", "null or the path of a file"),
@@ -161,6 +176,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         local_engine,
         mdns,
         ghosthub,
+        queries,
         logging,
     } = config;
     let checks = [
@@ -213,6 +229,12 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             QSV_PRESETS.contains(&h.qsv_preset.as_str()),
         ),
         ("hardware.vaapi_device", !h.vaapi_device.trim().is_empty()),
+        ("transcoding.retry_count", t.retry_count <= 20),
+        ("transcoding.retry_delay", t.retry_delay <= 60),
+        (
+            "transcoding.cleanup_after_hours",
+            (1..=87_600).contains(&t.cleanup_after_hours),
+        ),
         (
             "transcoding.abr_max_variants",
             (1..=5).contains(&t.abr_max_variants),
@@ -300,6 +322,18 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         (
             "ghosthub.register_interval_seconds",
             (1..=86_400).contains(&ghosthub.register_interval_seconds),
+        ),
+        (
+            "queries.concurrency",
+            (1..=256).contains(&queries.concurrency),
+        ),
+        (
+            "queries.queue_timeout_seconds",
+            (1..=3_600).contains(&queries.queue_timeout_seconds),
+        ),
+        (
+            "queries.timeout_seconds",
+            (1..=3_600).contains(&queries.timeout_seconds),
         ),
         ("logging.file", logging.file.as_deref().is_none_or(is_path)),
     ];

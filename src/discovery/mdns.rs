@@ -12,12 +12,18 @@ const SERVICE_TYPE: &str = "_ghoststream._tcp.local.";
 const GOODBYE: Duration = Duration::from_secs(1);
 /// The good-bye is sent again after 120 ms, in case it was lost.
 const REPEAT: Duration = Duration::from_millis(200);
+/// Three probes, 250 ms apart, and the announcement that follows.
+const PROBING: Duration = Duration::from_millis(1300);
+/// Waiting for others on this machine to announce themselves.
+const TURN_PAUSE: Duration = Duration::from_millis(100);
+const TURN_TRIES: usize = 100;
 /// Longest value of a TXT record with the longest key, bytes (RFC 6763 section 6.1).
 const MAX_VALUE_BYTES: usize = 240;
 
 /// Announces until `stop`. Names that others have are given a number by the library, which probes
 /// first (RFC 6762 sections 8 and 9).
 pub(super) async fn announce(about: Announcement, stop: CancellationToken) {
+    let turn = take_turn().await;
     let started = ServiceDaemon::new().and_then(|daemon| {
         let info = service_info(&about)?;
         let name = info.get_fullname().to_owned();
@@ -36,7 +42,18 @@ pub(super) async fn announce(about: Announcement, stop: CancellationToken) {
         }
     };
     tracing::info!(name, "announced by mDNS");
-    while let Some(Ok(event)) = stop.run_until_cancelled(events.recv_async()).await {
+    let probed = tokio::time::sleep(PROBING);
+    tokio::pin!(probed);
+    let mut turn = turn;
+    loop {
+        let event = tokio::select! {
+            () = &mut probed, if turn.is_some() => {
+                turn = None;
+                continue;
+            }
+            event = stop.run_until_cancelled(events.recv_async()) => event,
+        };
+        let Some(Ok(event)) = event else { break };
         match event {
             DaemonEvent::NameChange(change) => {
                 tracing::info!(
@@ -57,6 +74,20 @@ pub(super) async fn announce(about: Announcement, stop: CancellationToken) {
         // Nothing depends on its thread any more.
         let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
     }
+}
+
+/// Gateways on one machine announce themselves one after the other: two that probe for the same name
+/// at the same moment would not hear of each other. Without the lock, which somebody else may own, the
+/// chance is taken.
+async fn take_turn() -> Option<std::fs::File> {
+    let lock = std::fs::File::create(std::env::temp_dir().join("ghoststream-mdns.lock")).ok()?;
+    for _ in 0..TURN_TRIES {
+        if lock.try_lock().is_ok() {
+            return Some(lock);
+        }
+        tokio::time::sleep(TURN_PAUSE).await;
+    }
+    None
 }
 
 fn service_info(about: &Announcement) -> Result<ServiceInfo, mdns_sd::Error> {

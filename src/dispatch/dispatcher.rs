@@ -260,6 +260,11 @@ impl Dispatcher {
         self.change(id, Event::Cancel).await
     }
 
+    /// Deletes a job and all that is known of it. Whether it was there.
+    pub async fn forget(&self, id: &QueueId) -> Result<bool, DispatchError> {
+        Ok(self.store.remove(id).await?)
+    }
+
     /// Begins a failed or cancelled job anew.
     pub async fn retry(&self, id: &QueueId) -> Result<Job, DispatchError> {
         let job = self.change(id, Event::Retry).await?;

@@ -18,12 +18,26 @@ pub fn encoder_command(
     input: &InputOptions,
     invocation: &Invocation,
 ) -> Command {
+    picture_command(tools, input, None, invocation)
+}
+
+/// As [`encoder_command`], with a second input: a picture to lay over the first one's.
+pub fn picture_command(
+    tools: &Toolchain,
+    input: &InputOptions,
+    overlay: Option<&InputOptions>,
+    invocation: &Invocation,
+) -> Command {
     let mut builder = FfmpegCommand::new_with_path(&tools.ffmpeg);
     builder.args(["-hide_banner", "-nostdin", "-loglevel", "level+warning"]);
     builder.args(["-stats", "-stats_period", "0.5"]);
     builder.args(&input.args);
     builder.args(&invocation.input);
     builder.args([OsString::from("-i"), input.url.clone()]);
+    if let Some(overlay) = overlay {
+        builder.args(&overlay.args);
+        builder.args([OsString::from("-i"), overlay.url.clone()]);
+    }
     builder.args(&invocation.output);
     let mut command = Command::from(std::process::Command::from(builder));
     apply_environment(&mut command, input);

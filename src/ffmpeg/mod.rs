@@ -11,10 +11,10 @@ mod text;
 mod toolchain;
 
 pub use accelerators::Accelerators;
-pub use command::encoder_command;
+pub use command::{encoder_command, picture_command};
 pub use launcher::{Launcher, SpawnError};
 pub use log::LogTail;
-pub use probe::{ProbeError, probe_source, scan_duration};
+pub use probe::{ProbeError, describe_source, probe_source, scan_duration};
 pub use process::{ExitReport, Process, ProgressReport};
 pub use text::{TextError, read_text};
 pub use toolchain::{ToolSettings, Toolchain, ToolchainError};

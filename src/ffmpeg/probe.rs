@@ -40,6 +40,18 @@ pub async fn probe_source(
     input: &InputOptions,
     limit: Duration,
 ) -> Result<SourceProbe, ProbeError> {
+    let json = describe_source(tools, launcher, input, limit).await?;
+    Ok(SourceProbe::from_ffprobe(&json)?)
+}
+
+/// What ffprobe writes about the format and the streams of `input`, as JSON. It names the source as
+/// `input` does. Gives up after `limit`; cancel-safe as [`probe_source`].
+pub async fn describe_source(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    limit: Duration,
+) -> Result<String, ProbeError> {
     let args = ["-show_format", "-show_streams", "-of", "json"];
     let (json, exit) = run(tools, launcher, input, &args, limit).await?;
     if !exit.success() {
@@ -49,7 +61,7 @@ pub async fn probe_source(
         let reason = reason.unwrap_or_else(|| "ffprobe does not understand it".into());
         return Err(ProbeError::NotMedia(reason));
     }
-    Ok(SourceProbe::from_ffprobe(&String::from_utf8_lossy(&json))?)
+    Ok(String::from_utf8_lossy(&json).into_owned())
 }
 
 /// Finds the end of a source whose header does not say its length, by reading its packets to the

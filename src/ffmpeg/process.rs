@@ -18,6 +18,12 @@ use super::os;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ProgressReport {
     pub frame: u64,
+    /// Pictures per second.
+    pub fps: f64,
+    /// Media time per wall time.
+    pub speed: f64,
+    /// Time of the last packet that was written, microseconds.
+    pub time_us: i64,
 }
 
 /// How a process ended.
@@ -222,6 +228,23 @@ async fn end(
     child.wait().await
 }
 
+/// Microseconds of `-00:03:29.04`; `None` for anything else, such as `N/A`.
+fn clock_us(text: &str) -> Option<i64> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text),
+    };
+    let mut seconds = 0.0;
+    for part in text.split(':') {
+        let part: f64 = part
+            .parse()
+            .ok()
+            .filter(|p: &f64| p.is_finite() && *p >= 0.0)?;
+        seconds = seconds * 60.0 + part;
+    }
+    Some(sign * (seconds * 1e6).round() as i64)
+}
+
 /// Reads standard error to its end: statistics go to `progress`, everything else to `log`.
 async fn drain(
     mut stderr: ChildStderr,
@@ -248,10 +271,25 @@ async fn drain(
             };
             progress.send_replace(ProgressReport {
                 frame: u64::from(p.frame),
+                fps: f64::from(p.fps),
+                speed: f64::from(p.speed),
+                time_us: clock_us(&p.time).unwrap_or(0),
             });
         }
         if ended {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_read() {
+        assert_eq!(clock_us("00:03:29.04"), Some(209_040_000));
+        assert_eq!(clock_us("-00:00:00.02"), Some(-20_000));
+        assert_eq!(clock_us("N/A"), None);
     }
 }

@@ -21,6 +21,8 @@ pub struct Toolchain {
     pub ffmpeg: PathBuf,
     pub ffprobe: PathBuf,
     pub hardware: Hardware,
+    /// What `ffmpeg -version` prints.
+    pub version_text: String,
 }
 
 /// A tool is missing or does not work.
@@ -81,6 +83,7 @@ impl Toolchain {
             ffmpeg,
             ffprobe,
             hardware,
+            version_text: version,
         })
     }
 }

@@ -1,13 +1,18 @@
 //! The one place where errors become statuses.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::artifact::ArtifactError;
+use crate::batch::BatchError;
 use crate::dispatch::DispatchError;
 use crate::ffmpeg::ProbeError;
+use crate::plan::query::QueryPlanError;
+use crate::queries::QueryError;
 use crate::session::SessionError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::store::StoreError;
@@ -86,6 +91,17 @@ impl From<DispatchError> for ApiError {
     }
 }
 
+impl From<BatchError> for ApiError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Session(error) => error.into(),
+            BatchError::Dispatch(error) => error.into(),
+            BatchError::NotReady => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+            BatchError::NoFile => ApiError::not_found(&error.to_string()),
+        }
+    }
+}
+
 impl From<ArtifactError> for ApiError {
     fn from(error: ArtifactError) -> Self {
         let status = match &error {
@@ -102,6 +118,67 @@ impl From<ArtifactError> for ApiError {
 impl From<SourceError> for ApiError {
     fn from(error: SourceError) -> Self {
         ApiError::new(source_status(&error), error.to_string())
+    }
+}
+
+/// An answer that is an error, in the shape of media queries: `{"Error": ...}`.
+#[derive(Debug)]
+pub(super) struct QueryRefusal {
+    status: StatusCode,
+    text: String,
+}
+
+impl QueryRefusal {
+    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        let text = text.into();
+        QueryRefusal { status, text }
+    }
+}
+
+impl IntoResponse for QueryRefusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"Error": self.text}))).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+        }
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<QueryError> for QueryRefusal {
+    fn from(error: QueryError) -> Self {
+        QueryRefusal::new(query_status(&error), error.to_string())
+    }
+}
+
+impl From<Arc<QueryError>> for QueryRefusal {
+    fn from(error: Arc<QueryError>) -> Self {
+        QueryRefusal::new(query_status(&error), error.to_string())
+    }
+}
+
+fn query_status(error: &QueryError) -> StatusCode {
+    match error {
+        QueryError::Parameter(_) => StatusCode::BAD_REQUEST,
+        QueryError::Source { cause, .. } => session_status(cause),
+        QueryError::NoWatermark | QueryError::Undecodable(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        QueryError::Plan(
+            QueryPlanError::NoPicture
+            | QueryPlanError::NothingToPlay
+            | QueryPlanError::NoLength
+            | QueryPlanError::TooLong
+            | QueryPlanError::Source(_),
+        ) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        QueryError::Plan(_) => StatusCode::BAD_REQUEST,
+        QueryError::BrokeOff(_) => StatusCode::BAD_GATEWAY,
+        QueryError::Busy | QueryError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        QueryError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
+        QueryError::Spawn(_) | QueryError::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {
         "hw_accels": accels,
         "video_codecs": hardware.video_codecs(),
         "audio_codecs": hardware.audio_codecs(),
-        "formats": ["hls"],
+        "formats": ["hls", "mp4", "webm", "mkv"],
         "max_concurrent_jobs": app.max_concurrent_jobs,
         "ffmpeg_version": hardware.ffmpeg_version,
         "platform": platform(),

@@ -15,8 +15,8 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, engines, files, health, jobs, machine, presence, progress,
-    sharing, stream, transcode,
+    access, artifacts, distconv, download, engines, files, health, jobs, machine, presence,
+    progress, queries, sharing, stream, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -45,6 +45,7 @@ pub fn router(state: AppState) -> Router {
             header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
             header::ACCEPT_RANGES,
+            header::ETAG,
             HeaderName::from_static("retry-after"),
         ]);
     Router::new()
@@ -73,9 +74,12 @@ pub fn router(state: AppState) -> Router {
         .route("/api/transcode/{id}/stream", get(transcode::stream_info))
         .route("/api/transcode/{id}", delete(transcode::delete))
         .route("/stream/{id}/{*file}", get(stream::file))
+        .route("/download/{id}", get(download::file))
+        .route("/download/{id}/{part}", get(download::part))
         .route("/api/clients", get(presence::clients))
         .route("/ws/progress", get(progress::listen))
         .route("/api/v2/files", get(files::list))
+        .merge(queries::routes(&state))
         .route("/api/v2/jobs", get(jobs::list))
         .route("/api/v2/jobs/{id}", get(jobs::show))
         .route("/api/v2/jobs/{id}/cancel", post(jobs::cancel))

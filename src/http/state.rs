@@ -10,8 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::ArtifactStore;
 use crate::base::JobId;
+use crate::batch::Batches;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
+use crate::queries::Queries;
 use crate::session::Registry;
 
 use super::access::{Access, now};
@@ -25,6 +27,7 @@ use super::wire::Defaults;
 #[derive(Clone)]
 pub struct AppState {
     pub registry: Arc<Registry>,
+    pub batches: Arc<Batches>,
     pub dispatcher: Arc<Dispatcher>,
     pub artifacts: ArtifactStore,
     /// Base of absolute URLs; `None` = as the request's Host says.
@@ -40,6 +43,9 @@ pub struct AppState {
     pub callbacks: Arc<Callbacks>,
     /// Ends all work.
     pub cancel: CancellationToken,
+    pub queries: Arc<Queries>,
+    /// Whether refused queries are answered with the original's status 200.
+    pub legacy_query_errors: bool,
     /// Owns work that goes on when its client has left.
     pub tracker: TaskTracker,
     /// Owns connections that are no longer HTTP.
@@ -79,7 +85,7 @@ impl AppState {
     }
 
     /// `http://host:port` under which the client reached us, without a trailing slash.
-    fn base_url(&self, headers: &HeaderMap) -> String {
+    pub(super) fn base_url(&self, headers: &HeaderMap) -> String {
         if let Some(url) = &self.advertised_url {
             return url.trim_end_matches('/').to_owned();
         }

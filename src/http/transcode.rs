@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::base::JobId;
+use crate::media::Mode;
 use crate::session::{JobPhase, SessionError};
 use crate::source::SourceError;
 
@@ -59,10 +60,18 @@ pub(super) async fn start(
         return Err(ApiError::new(StatusCode::FORBIDDEN, text));
     }
     let named = presence::told(start.origin.client.clone());
-    let job = app
-        .registry
-        .start(&start.source, start.request, start.origin)
-        .await?;
+    let job = match start.request.mode {
+        Mode::Batch => {
+            let batches = &app.batches;
+            let taking = batches.submit(&start.source, start.request, start.origin);
+            taking.await?
+        }
+        Mode::Stream | Mode::Abr => {
+            let registry = &app.registry;
+            let starting = registry.start(&start.source, start.request, start.origin);
+            starting.await?
+        }
+    };
     let viewers = app.registry.viewers(&job);
     let links = app.links(job.id, &headers);
     let answer = start_response(&job, &job.status(), &links, viewers);
@@ -81,6 +90,7 @@ pub(super) async fn status(
     headers: HeaderMap,
 ) -> Answer {
     let job = app.registry.job(job_id(&id)?)?;
+    app.registry.note_poll(&job);
     let viewers = app.registry.viewers(&job);
     Ok(Json(status_response(
         &job,
@@ -99,7 +109,7 @@ pub(super) async fn stream_info(
     let job = app.registry.job(job_id(&id)?)?;
     let status = job.status().name;
     match job.phase() {
-        JobPhase::Failed(_) | JobPhase::Cancelled => {
+        JobPhase::Failed(_) | JobPhase::Cancelled | JobPhase::File(_) => {
             let text = format!("Job is not ready for streaming: {status}");
             Err(ApiError::new(StatusCode::BAD_REQUEST, text))
         }
@@ -116,11 +126,14 @@ pub(super) async fn stream_info(
 pub(super) async fn cancel(State(app): State<AppState>, Path(id): Path<String>) -> Answer {
     let refused = || ApiError::new(StatusCode::BAD_REQUEST, "Job cannot be cancelled");
     let id = JobId::from_str(&id).map_err(|_| refused())?;
-    let registry = app.registry.clone();
-    let done = app
-        .tracker
-        .spawn(async move { registry.cancel(id).await })
-        .await;
+    let (registry, batches) = (app.registry.clone(), app.batches.clone());
+    let cancelling = async move {
+        match registry.job(id)?.is_batch() {
+            true => batches.cancel(id).await,
+            false => Ok(registry.cancel(id).await?),
+        }
+    };
+    let done = app.tracker.spawn(cancelling).await;
     match done {
         Ok(Ok(true)) => Ok(Json(json!({"status": "cancelled", "job_id": id}))),
         _ => Err(refused()),
@@ -130,11 +143,14 @@ pub(super) async fn cancel(State(app): State<AppState>, Path(id): Path<String>) 
 /// `DELETE /api/transcode/{id}`. Detached, as `cancel`.
 pub(super) async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Answer {
     let id = job_id(&id)?;
-    let registry = app.registry.clone();
-    let done = app
-        .tracker
-        .spawn(async move { registry.delete(id).await })
-        .await;
+    let (registry, batches) = (app.registry.clone(), app.batches.clone());
+    let deleting = async move {
+        match registry.job(id)?.is_batch() {
+            true => batches.delete(id).await,
+            false => Ok(registry.delete(id).await?),
+        }
+    };
+    let done = app.tracker.spawn(deleting).await;
     done.map_err(|_| SessionError::Cancelled)??;
     Ok(Json(json!({"status": "deleted", "job_id": id})))
 }

@@ -366,7 +366,7 @@ pub(super) fn start_response(
         "progress": rounded(status.progress),
         "stream_url": stream_url(job, links),
         "control_token": null,
-        "download_url": null,
+        "download_url": download_url(job, links),
         "duration": status.duration,
         "eta_seconds": status.eta_seconds,
         "hw_accel_used": hardware(status),
@@ -395,13 +395,13 @@ pub(super) fn status_response(
         "current_time": rounded(status.current_time),
         "duration": status.duration,
         "stream_url": stream_url(job, links),
-        "download_url": null,
+        "download_url": download_url(job, links),
         "control_token": null,
         "eta_seconds": status.eta_seconds,
         "hw_accel_used": hardware(status),
         "error_message": status.error,
         "created_at": job.created_at.to_string(),
-        "started_at": job.created_at.to_string(),
+        "started_at": (status.name != "queued").then(|| job.created_at.to_string()),
         "completed_at": job.ended_at().map(|t| t.to_string()),
         "start_time": status.start_time.as_secs_f64(),
         "is_shared": viewers.is_shared,
@@ -415,8 +415,16 @@ pub(super) fn status_response(
     })
 }
 
-pub(super) fn stream_url(job: &Job, links: &Links) -> String {
-    links.to(&format!("/stream/{}/master.m3u8", job.id))
+/// `None` for batch jobs, which make no stream.
+pub(super) fn stream_url(job: &Job, links: &Links) -> Option<String> {
+    let playlist = || links.to(&format!("/stream/{}/master.m3u8", job.id));
+    (!job.is_batch()).then(playlist)
+}
+
+/// Where the file of a batch job is, once it is there.
+fn download_url(job: &Job, links: &Links) -> Option<String> {
+    let file = |_| links.to(&format!("/download/{}", job.id));
+    job.made_file().map(file)
 }
 
 fn hardware(status: &JobStatus) -> Option<&'static str> {

@@ -4,6 +4,7 @@ pub mod index;
 mod keyframes;
 mod locator;
 mod probe;
+pub mod query;
 mod request;
 
 pub use keyframes::KeyframeIndex;

@@ -16,6 +16,8 @@ pub struct SourceProbe {
     pub size_bytes: Option<u64>,
     /// Pictures that move; cover art is left out.
     pub video: Vec<VideoStream>,
+    /// Pictures that do not: cover art.
+    pub covers: Vec<VideoStream>,
     pub audio: Vec<AudioStream>,
     pub subtitles: Vec<SubtitleStream>,
 }
@@ -131,12 +133,14 @@ impl SourceProbe {
             start_time: seconds(raw.format.start_time.as_deref()).unwrap_or_default(),
             size_bytes: raw.format.size.and_then(|s| s.parse().ok()),
             video: Vec::new(),
+            covers: Vec::new(),
             audio: Vec::new(),
             subtitles: Vec::new(),
         };
         for s in raw.streams {
             match s.codec_type.as_str() {
                 "video" if s.disposition.attached_pic == 0 => probe.video.extend(s.into_video()),
+                "video" => probe.covers.extend(s.into_video()),
                 "audio" => probe.audio.extend(s.into_audio()),
                 "subtitle" => probe.subtitles.push(s.into_subtitle()),
                 _ => {}

@@ -54,6 +54,7 @@ macro_rules! names {
         }
     };
 }
+pub(super) use names;
 
 names! {
     /// What kind of answer is wanted.

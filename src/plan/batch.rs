@@ -14,7 +14,7 @@ use super::run::{
 };
 use super::stream::PlanSettings;
 use super::subtitle::{is_text, plan_burn};
-use super::video::{VideoCodec, VideoEncode, VideoPlan, choose, plan_video};
+use super::video::{VideoCodec, VideoPlan, choose, plan_video};
 
 /// A file to be made of a source.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +150,11 @@ pub fn plan_batch(
         .map(|v| plan_video(v, Ok(()), burn, request, hardware, settings))
         .transpose()?;
     if let Some(video) = &mut video {
+        let both = video.encode.iter_mut().chain(&mut video.software);
+        both.for_each(|encode| {
+            encode.unhurried = true;
+            encode.reorders = true;
+        });
         takes_video(output.format, video.codec)?;
         if output.two_pass && output.video != VideoChoice::Copy {
             in_two_passes(video)?;
@@ -189,10 +194,7 @@ pub fn plan_batch(
 /// Two passes aim at a rate; hardware has no first pass.
 fn in_two_passes(video: &mut VideoPlan) -> Result<(), PlanError> {
     if let Some(software) = video.software.take() {
-        video.encode = Some(VideoEncode {
-            reorders: true,
-            ..software
-        });
+        video.encode = Some(software);
     }
     let (codec, rate) = (video.codec, video.max_bitrate);
     let encode = video.encode.as_mut().filter(|e| e.accelerator.is_none());

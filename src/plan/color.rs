@@ -52,6 +52,78 @@ pub(super) fn scale_and_map(
     ])
 }
 
+/// What a file format takes the numbers of a picture for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PictureColors {
+    /// JFIF: BT.601 in full range.
+    Jpeg,
+    /// WebP (lossy VP8): BT.601 in limited range.
+    Webp,
+    /// Red, green and blue.
+    Rgb,
+    /// As moving pictures are: BT.709 in limited range.
+    Video,
+}
+
+impl PictureColors {
+    /// Filters that take a picture of `matrix` (`None`: one of RGB) to these colours.
+    pub(super) fn filters_from(self, matrix: Option<&str>) -> Vec<String> {
+        let from = matrix.map_or(String::new(), |m| format!("in_color_matrix={m}:"));
+        let (to, format) = match self {
+            PictureColors::Jpeg => ("out_color_matrix=bt601:out_range=pc", "yuvj420p"),
+            PictureColors::Webp => ("out_color_matrix=bt601:out_range=tv", "yuv420p"),
+            PictureColors::Rgb => ("out_range=pc", "gbrp"),
+            PictureColors::Video => ("out_color_matrix=bt709:out_range=tv", "yuv420p"),
+        };
+        vec![format!("scale={from}{to}"), format!("format={format}")]
+    }
+}
+
+/// Filters that take a picture of the source to one of `size` with square pixels, for a file that is
+/// read as `colors`. As [`scale_and_map`], but with the matrix converted: files of pictures do not
+/// say theirs.
+pub(super) fn picture(
+    video: &VideoStream,
+    size: Resolution,
+    colors: PictureColors,
+    tone_map: bool,
+    hardware: &Hardware,
+) -> Result<Vec<String>, PlanError> {
+    let mut filters = Vec::new();
+    let mapped = video.color.transfer_kind() != Transfer::Sdr && tone_map;
+    if mapped {
+        // zscale refuses odd sizes of 4:2:0.
+        let even = Resolution {
+            width: size.width.next_multiple_of(2),
+            height: size.height.next_multiple_of(2),
+        };
+        filters = scale_and_map(video, even, true, hardware)?;
+    } else if video.color.dolby_vision_profile == Some(5) && !has_base_layer_colors(&video.color) {
+        return Err(PlanError::DolbyVision5);
+    }
+    let from = if mapped { "bt709" } else { matrix(video) };
+    let scale = format!("scale={}:{}:flags=bicubic:", size.width, size.height);
+    for filter in colors.filters_from(Some(from)) {
+        filters.push(filter.replacen("scale=", &scale, 1));
+    }
+    filters.push("setsar=1".into());
+    Ok(filters)
+}
+
+/// The matrix of a source, as the filter `scale` names it. Where the source does not say, players
+/// go by its height.
+fn matrix(video: &VideoStream) -> &'static str {
+    match video.color.matrix.as_deref() {
+        Some("bt709") => "bt709",
+        Some("smpte170m" | "bt470bg") => "bt601",
+        Some("smpte240m") => "smpte240m",
+        Some("fcc") => "fcc",
+        Some("bt2020nc" | "bt2020c") => "bt2020",
+        _ if video.coded.height >= 720 => "bt709",
+        _ => "bt601",
+    }
+}
+
 /// Profile 5 keeps its colours in IPT form unless the stream is tagged otherwise.
 fn has_base_layer_colors(color: &ColorInfo) -> bool {
     color

@@ -104,7 +104,11 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
         VideoCodec::Hevc => {
             out.extend(strings(&[
                 "-preset",
-                "superfast",
+                if encode.unhurried {
+                    "fast"
+                } else {
+                    "superfast"
+                },
                 "-tag:v",
                 "hvc1",
                 "-forced-idr",
@@ -116,26 +120,20 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
             "26"
         }
         VideoCodec::Vp9 => {
-            out.extend(strings(&[
-                "-deadline",
-                "realtime",
-                "-cpu-used",
-                "8",
-                "-row-mt",
-                "1",
-            ]));
-            out.extend(strings(&[
-                "-lag-in-frames",
-                "0",
-                "-auto-alt-ref",
-                "0",
-                "-g",
-                NEVER,
-            ]));
+            let (deadline, speed) = match encode.unhurried {
+                true => ("good", "4"),
+                false => ("realtime", "8"),
+            };
+            out.extend(strings(&["-deadline", deadline, "-cpu-used", speed]));
+            out.extend(strings(&["-row-mt", "1", "-g", NEVER]));
+            if !encode.unhurried {
+                out.extend(strings(&["-lag-in-frames", "0", "-auto-alt-ref", "0"]));
+            }
             "33"
         }
         VideoCodec::Av1 => {
-            out.extend(strings(&["-preset", "10", "-g", &gop.to_string()]));
+            let preset = if encode.unhurried { "8" } else { "10" };
+            out.extend(strings(&["-preset", preset, "-g", &gop.to_string()]));
             "35"
         }
     };

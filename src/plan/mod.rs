@@ -6,6 +6,7 @@ mod color;
 mod encoder;
 mod error;
 mod live;
+pub mod query;
 mod run;
 mod stream;
 mod subtitle;

@@ -500,6 +500,7 @@ pub(super) mod tests {
             start_time: MediaTime::ZERO,
             size_bytes: None,
             video: vec![video()],
+            covers: vec![],
             audio: vec![AudioStream {
                 index: 1,
                 codec: "aac".into(),

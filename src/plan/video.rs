@@ -99,6 +99,8 @@ pub struct VideoEncode {
     /// Whether pictures may be coded out of their order. What stands in for an encoder that keeps it
     /// must keep it too, or decoding times would not rise where it takes over.
     pub reorders: bool,
+    /// Nobody waits for the next picture: settings that look ahead and take their time.
+    pub unhurried: bool,
     /// Picture subtitles that are drawn into the picture.
     pub burn: Option<Burn>,
 }
@@ -134,6 +136,7 @@ impl VideoEncode {
             target_bitrate: None,
             preset,
             reorders: false,
+            unhurried: false,
             burn: None,
         }
     }
@@ -364,6 +367,7 @@ fn encoded(
         target_bitrate: None,
         preset: settings.video_preset.clone(),
         reorders: true,
+        unhurried: false,
         burn: None,
     });
     let software = software.map(&filtered).transpose()?;

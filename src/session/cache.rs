@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::rendition::TrackId;
 use super::track::Track;
+use crate::scratch::ScratchFolder;
 
 /// The cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,45 +71,29 @@ impl Index {
 
 /// Segments of all streams, least recently used ones deleted first.
 ///
-/// A gateway works in its own folder below `transcoding.temp_directory`, held by a lock on a file in
-/// it; folders that nobody holds are what killed gateways left, and are deleted at the next start.
+/// Its folder lasts as long as it does.
 #[derive(Debug)]
 pub struct SegmentCache {
-    folder: PathBuf,
+    folder: ScratchFolder,
     limit_bytes: u64,
     index: Mutex<Index>,
-    _lock: std::fs::File,
 }
 
-const LOCK_NAME: &str = "lock";
-/// How the folders of gateways begin.
+/// How the names of its folders begin.
 const PREFIX: &str = "segments-";
 
 impl SegmentCache {
     /// Takes possession of a new folder below `parent`, whose left-overs are deleted. Blocks on the
     /// disk: called once at start.
     pub fn open(parent: &Path, limit_bytes: u64) -> Result<Arc<Self>, CacheError> {
-        let fail = |source| CacheError {
+        let folder = ScratchFolder::open(parent, PREFIX).map_err(|source| CacheError {
             path: parent.display().to_string(),
             source,
-        };
-        std::fs::create_dir_all(parent).map_err(fail)?;
-        remove_left_overs(parent).map_err(fail)?;
-        let id = Uuid::now_v7();
-        // It gets its name when it is locked: another gateway may be looking for left-overs.
-        let (unnamed, folder) = (
-            parent.join(format!("new-{id}")),
-            parent.join(format!("{PREFIX}{id}")),
-        );
-        std::fs::create_dir(&unnamed).map_err(fail)?;
-        let lock = std::fs::File::create(unnamed.join(LOCK_NAME)).map_err(fail)?;
-        lock.lock().map_err(fail)?;
-        std::fs::rename(unnamed, &folder).map_err(fail)?;
+        })?;
         Ok(Arc::new(SegmentCache {
             folder,
             limit_bytes,
             index: Mutex::default(),
-            _lock: lock,
         }))
     }
 
@@ -117,14 +102,13 @@ impl SegmentCache {
     }
 
     fn path(&self, key: &SegmentKey) -> PathBuf {
-        self.folder
+        self.folder()
             .join(format!("{}-{}-{:05}", key.stream, key.track, key.segment))
     }
 
     /// Deletes what killed gateways left beside; how many folders. Blocks on the disk.
     pub fn sweep(&self) -> usize {
-        let parent = self.folder.parent().unwrap_or(&self.folder);
-        remove_left_overs(parent).unwrap_or(0)
+        self.folder.sweep(PREFIX)
     }
 
     pub(super) fn limit_bytes(&self) -> u64 {
@@ -141,7 +125,7 @@ impl SegmentCache {
     }
 
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// Stores a segment, making room first. On an error nothing is stored. `false` when it is not
@@ -256,78 +240,5 @@ impl SegmentCache {
             // Missing files are what is wanted.
             let _ = tokio::fs::remove_file(self.path(&key)).await;
         }
-    }
-}
-
-impl Drop for SegmentCache {
-    fn drop(&mut self) {
-        remove_folder(&self.folder);
-    }
-}
-
-/// Deletes the folders of gateways that are gone. One that cannot be deleted stays.
-fn remove_left_overs(parent: &Path) -> io::Result<usize> {
-    let mut removed = 0;
-    for entry in std::fs::read_dir(parent)? {
-        let folder = entry?.path();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with(PREFIX) || !folder.is_dir() {
-            continue;
-        }
-        // Held while its folder is deleted, so that nobody else does the same.
-        let lock = std::fs::File::open(folder.join(LOCK_NAME));
-        if let Ok(lock) = &lock
-            && lock.try_lock().is_err()
-        {
-            continue;
-        }
-        remove_folder(&folder);
-        removed += 1;
-    }
-    Ok(removed)
-}
-
-/// Somebody else may be deleting it too.
-fn remove_folder(folder: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder)
-        && folder.exists()
-    {
-        tracing::warn!(%error, "cannot delete a segment cache");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A gateway that starts while another one starts or ends in the same folder harms neither.
-    #[test]
-    fn gateways_that_come_and_go_leave_each_other_alone() {
-        let parent = tempfile::tempdir().unwrap();
-        let come_and_go = || {
-            for _ in 0..50 {
-                let cache = SegmentCache::open(parent.path(), 1 << 20).unwrap();
-                std::fs::write(cache.folder().join("segment"), "x").unwrap();
-                std::thread::yield_now();
-                assert!(cache.folder().join("segment").exists());
-            }
-        };
-        std::thread::scope(|threads| {
-            for _ in 0..8 {
-                threads.spawn(come_and_go);
-            }
-        });
-        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn what_a_killed_gateway_left_is_deleted() {
-        let parent = tempfile::tempdir().unwrap();
-        let left = parent.path().join("segments-1");
-        std::fs::create_dir(&left).unwrap();
-        std::fs::write(left.join(LOCK_NAME), "").unwrap();
-        std::fs::create_dir(parent.path().join("others")).unwrap();
-        let _cache = SegmentCache::open(parent.path(), 1 << 20).unwrap();
-        assert!(!left.exists() && parent.path().join("others").exists());
     }
 }

@@ -10,13 +10,14 @@ use tokio::sync::watch;
 use crate::base::{JobId, MediaTime};
 use crate::hardware::Accelerator;
 use crate::hls::SegmentTimeline;
-use crate::media::StreamRequest;
+use crate::media::{Mode, StreamRequest};
 
 use super::error::SessionError;
 use super::progress::{JobState, Position};
 use super::registry::StreamKey;
 use super::rendition::TrackView;
 use super::stream::Stream;
+use super::to_file::{FileProgress, MadeFile};
 
 /// How far a job is.
 #[derive(Clone)]
@@ -25,8 +26,19 @@ pub enum JobPhase {
     Opening,
     /// The stream can be played.
     Open(Arc<Stream>),
+    /// A file is made of the source: a batch job.
+    File(FileStage),
     Failed(Arc<SessionError>),
     Cancelled,
+}
+
+/// How far the file of a batch job is.
+#[derive(Clone)]
+pub enum FileStage {
+    /// It waits for its turn.
+    Queued,
+    Working(watch::Receiver<FileProgress>),
+    Made(MadeFile),
 }
 
 /// Who asked for a job, as far as they said.
@@ -53,6 +65,8 @@ pub struct Job {
     left: AtomicBool,
     pub(super) phase: watch::Sender<JobPhase>,
     last_seen_ms: AtomicU64,
+    /// When its status was last asked for; 0 = never.
+    last_polled_ms: AtomicU64,
     /// Highest share shown so far, in hundredths of a percent.
     shown: AtomicU32,
 }
@@ -93,6 +107,9 @@ pub struct SegmentCounts {
     pub ready: Vec<(u32, u32)>,
 }
 
+/// Clients of the original ask every five seconds, or more often.
+const POLLED_WITHIN_MS: u64 = 15_000;
+
 /// Longest wait for a source to be probed, when others are probed before it.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -115,12 +132,55 @@ impl Job {
             left: AtomicBool::new(false),
             phase: watch::Sender::new(JobPhase::Opening),
             last_seen_ms: AtomicU64::new(now_ms),
+            last_polled_ms: AtomicU64::new(0),
             shown: AtomicU32::new(0),
+        }
+    }
+
+    /// A batch job, new or known from before a restart.
+    pub(super) fn of_file(
+        id: JobId,
+        source: String,
+        request: StreamRequest,
+        origin: JobOrigin,
+        created_at: Timestamp,
+        now_ms: u64,
+    ) -> Self {
+        // It is like no other: each makes its own file.
+        let mut share = StreamKey::default();
+        let text = id.to_string();
+        let bytes = text.as_bytes();
+        let shared = bytes.len().min(share.len());
+        share[..shared].copy_from_slice(&bytes[..shared]);
+        Job {
+            id,
+            created_at,
+            phase: watch::Sender::new(JobPhase::File(FileStage::Queued)),
+            ..Job::new(source, request, share, origin, now_ms)
         }
     }
 
     pub fn phase(&self) -> JobPhase {
         self.phase.borrow().clone()
+    }
+
+    /// The file of a batch job that is done.
+    pub fn made_file(&self) -> Option<MadeFile> {
+        match &*self.phase.borrow() {
+            JobPhase::File(FileStage::Made(made)) => Some(*made),
+            _ => None,
+        }
+    }
+
+    /// Waits until the job is cancelled or deleted. Cancel-safe.
+    pub async fn cancelled(&self) {
+        let mut phase = self.phase.subscribe();
+        // The job owns the sender.
+        let _ = phase.wait_for(|p| matches!(p, JobPhase::Cancelled)).await;
+    }
+
+    pub fn is_batch(&self) -> bool {
+        self.request.mode == Mode::Batch
     }
 
     /// The stream, waiting until the source was probed; `Busy` when that takes too long because
@@ -134,6 +194,7 @@ impl Job {
         match opened.map(|p| p.clone()) {
             Ok(JobPhase::Open(stream)) => Ok(stream),
             Ok(JobPhase::Failed(error)) => Err(error),
+            Ok(JobPhase::File(_)) => Err(Arc::new(SessionError::NoSuchFile)),
             _ => Err(Arc::new(SessionError::Cancelled)),
         }
     }
@@ -148,6 +209,16 @@ impl Job {
 
     pub(super) fn touch(&self, now_ms: u64) {
         self.last_seen_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_poll(&self, now_ms: u64) {
+        self.last_polled_ms.store(now_ms.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether somebody asks for its status again and again.
+    pub(super) fn is_polled(&self, now_ms: u64) -> bool {
+        let polled = self.last_polled_ms.load(Ordering::Relaxed);
+        polled > 0 && now_ms.saturating_sub(polled) < POLLED_WITHIN_MS
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -182,6 +253,7 @@ impl Job {
         match &*self.phase.borrow() {
             JobPhase::Opening => true,
             JobPhase::Open(stream) => !stream.all_ready(),
+            JobPhase::File(stage) => !matches!(stage, FileStage::Made(_)),
             JobPhase::Failed(_) | JobPhase::Cancelled => false,
         }
     }
@@ -206,6 +278,7 @@ impl Job {
         match self.phase() {
             JobPhase::Opening => {}
             JobPhase::Open(stream) => stream.fill(&mut status),
+            JobPhase::File(stage) => fill_file(&mut status, &stage),
             JobPhase::Failed(error) => {
                 status.name = "error";
                 status.activity = "error";
@@ -320,6 +393,46 @@ impl Stream {
             );
         }
         status.warnings.dedup();
+    }
+}
+
+/// A batch job.
+fn fill_file(status: &mut JobStatus, stage: &FileStage) {
+    let by =
+        |accelerator: Option<Accelerator>| Some(accelerator.map_or("software", Accelerator::name));
+    match stage {
+        FileStage::Queued => {
+            status.name = "queued";
+            status.activity = "queued";
+        }
+        FileStage::Working(progress) => {
+            let p = *progress.borrow();
+            status.activity = if p.seconds > 0.0 {
+                "encoding"
+            } else {
+                "starting"
+            };
+            status.progress = p.percent;
+            status.current_time = p.seconds;
+            status.made_seconds = p.seconds;
+            status.duration = p.duration;
+            status.speed = p.speed;
+            status.frame_rate = Some(p.fps / p.speed).filter(|r| r.is_finite());
+            status.encoded_by = by(p.accelerator);
+            if let Some(whole) = p.duration.filter(|_| p.speed > 0.0) {
+                let left = whole * (1.0 - p.percent / 100.0);
+                status.eta_seconds = Some((left / p.speed).max(0.0) as u64);
+            }
+        }
+        FileStage::Made(made) => {
+            status.name = "ready";
+            status.activity = "ready";
+            status.progress = 100.0;
+            status.duration = made.duration.map(MediaTime::as_secs_f64);
+            status.current_time = status.duration.unwrap_or(0.0);
+            status.made_seconds = status.current_time;
+            status.encoded_by = by(made.accelerator);
+        }
     }
 }
 

@@ -10,21 +10,23 @@ use tokio_util::task::TaskTracker;
 
 use futures_util::future;
 
-use crate::ffmpeg::{Accelerators, Launcher, ProbeError, Toolchain, probe_source, scan_duration};
+use crate::ffmpeg::{
+    Accelerators, Launcher, ProbeError, Toolchain, describe_source, probe_source, scan_duration,
+};
 use crate::hardware::Hardware;
 use crate::hls::Cue;
 use crate::media::index::ContainerHint;
 use crate::media::{HwAccel, KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
 use crate::source::{
-    Gate, GateGuard, SourceClient, SourceError, SourcePolicy, Validators, ffmpeg_input_options,
-    read_keyframe_index,
+    Authorization, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient,
+    SourceError, SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
 };
 
 use super::error::SessionError;
 
-/// Time for everything together.
-const OPEN_WITHIN: Duration = Duration::from_secs(9);
+/// The usual time for everything together.
+pub const OPEN_WITHIN: Duration = Duration::from_secs(9);
 /// Time to find the length of a source that does not say it.
 const SCAN_WITHIN: Duration = Duration::from_secs(6);
 
@@ -41,6 +43,12 @@ pub struct Opener {
     pub plan: PlanSettings,
     pub client: SourceClient,
     pub cache: Arc<FactsCache>,
+    /// What requests to the source's host carry.
+    pub authorization: Option<Authorization>,
+    /// Whether sources are read in small parts: for runs that take little of them.
+    pub is_sparing: bool,
+    /// Time to find out what a source is.
+    pub open_within: Duration,
     /// Owns the proxies through which ffmpeg reads.
     pub tracker: TaskTracker,
     pub cancel: CancellationToken,
@@ -116,7 +124,38 @@ fn cache_key(locator: &SourceLocator, v: &Validators) -> Option<String> {
     ))
 }
 
+/// The key of facts without an index.
+fn brief_key(key: &str) -> String {
+    format!("{key}\nwithout index")
+}
+
 impl Opener {
+    /// The same for one source with credentials.
+    #[must_use]
+    pub fn authorized(&self, authorization: Authorization) -> Self {
+        Opener {
+            client: self.client.authorized(Some(authorization.clone())),
+            authorization: Some(authorization),
+            ..self.clone()
+        }
+    }
+
+    /// A text that changes when the source does, or who asks for it; `None` when the source says
+    /// nothing to tell by. It holds credentials: a key, never to be shown.
+    pub fn version(&self, locator: &SourceLocator, validators: &Validators) -> Option<String> {
+        let key = cache_key(locator, validators)?;
+        Some(match &self.authorization {
+            None => key,
+            Some(given) => format!("{key}\n{}", given.fingerprint()),
+        })
+    }
+
+    /// Whether the facts of the version `version` of a source are known.
+    pub fn knows(&self, version: &str) -> bool {
+        let brief = brief_key(version);
+        self.cache.get(version).is_some() || self.cache.get(&brief).is_some()
+    }
+
     /// Checks where `source` leads.
     pub async fn resolve(&self, source: &str) -> Result<SourceLocator, SessionError> {
         Ok(self.policy.resolve(source).await?)
@@ -190,7 +229,23 @@ impl Opener {
 
     /// What is known of a source: from the cache when its validators say that it is the same.
     pub async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
-        let deadline = Instant::now() + OPEN_WITHIN;
+        self.find_out(locator, true).await
+    }
+
+    /// The same without the index of key frames, unless it is known already: less is read.
+    pub async fn facts_without_index(
+        &self,
+        locator: &SourceLocator,
+    ) -> Result<Arc<Facts>, SessionError> {
+        self.find_out(locator, false).await
+    }
+
+    async fn find_out(
+        &self,
+        locator: &SourceLocator,
+        with_index: bool,
+    ) -> Result<Arc<Facts>, SessionError> {
+        let deadline = Instant::now() + self.open_within;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
             Ok(opened) => opened,
@@ -201,10 +256,14 @@ impl Opener {
             }
             Err(error) => return Err(error.into()),
         };
-        let key = cache_key(locator, &validators);
-        if let Some(facts) = key.as_ref().and_then(|k| self.cache.get(k)) {
+        let key = self.version(locator, &validators);
+        let brief = key.as_ref().map(|k| brief_key(k));
+        let known = |key: &Option<String>| key.as_ref().and_then(|k| self.cache.get(k));
+        let brief_is_enough = || known(&brief).filter(|_| !with_index);
+        if let Some(facts) = known(&key).or_else(brief_is_enough) {
             return Ok(facts);
         }
+        let reader = reader.filter(|_| with_index);
         let first_video = in_time(deadline, async {
             let reader = reader.as_ref()?;
             let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
@@ -229,10 +288,38 @@ impl Opener {
             probe,
             keyframes,
         });
-        if let Some(key) = key {
+        if let Some(key) = if with_index { key } else { brief } {
             self.cache.put(key, facts.clone());
         }
         Ok(facts)
+    }
+
+    /// How ffmpeg is given `locator`, and the gate through which it reads, to be kept as long as it
+    /// does.
+    pub fn input(
+        &self,
+        locator: &SourceLocator,
+    ) -> Result<(InputOptions, Option<GateGuard>), SessionError> {
+        let gate = self.gate(locator, &self.cancel);
+        let gate =
+            gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
+        let input = match &gate {
+            Some(gate) => gate.input_options(locator),
+            None => ffmpeg_input_options(locator, None),
+        };
+        Ok((input, gate))
+    }
+
+    /// ffprobe's JSON about a source, which names it by `InputOptions::url` of the second value.
+    /// Cancel-safe.
+    pub async fn describe(
+        &self,
+        locator: &SourceLocator,
+    ) -> Result<(String, InputOptions), SessionError> {
+        let (input, gate) = self.input(locator)?;
+        let json = describe_source(&self.tools, &self.launcher, &input, self.open_within).await;
+        let json = json.map_err(|error| blame(gate.as_ref(), error))?;
+        Ok((json, input))
     }
 
     /// A gate for a source read over HTTP; local files and live protocols need none.
@@ -243,7 +330,12 @@ impl Opener {
     ) -> std::io::Result<Option<GateGuard>> {
         match locator {
             SourceLocator::Http(_) => {
-                Gate::open(self.policy.clone(), locator, &self.tracker, cancel).map(Some)
+                let options = GateOptions {
+                    authorization: self.authorization.clone(),
+                    is_sparing: self.is_sparing,
+                    ..GateOptions::default()
+                };
+                Gate::open(self.policy.clone(), locator, &self.tracker, cancel, options).map(Some)
             }
             SourceLocator::File(_) | SourceLocator::Live(_) => Ok(None),
         }
@@ -255,10 +347,7 @@ impl Opener {
         finite: bool,
         deadline: Instant,
     ) -> Result<SourceProbe, SessionError> {
-        let gate = self.gate(locator, &self.cancel);
-        let gate =
-            gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
-        let input = ffmpeg_input_options(locator, gate.as_ref().map(GateGuard::proxy_url));
+        let (input, gate) = self.input(locator)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let mut probe = probe_source(&self.tools, &self.launcher, &input, left)
             .await
@@ -285,20 +374,19 @@ async fn in_time<T>(deadline: Instant, reading: impl Future<Output = Option<T>>)
 
 /// ffprobe says only that it could not open the source; the gate knows why.
 fn blame(gate: Option<&GateGuard>, error: ProbeError) -> SessionError {
-    let Some(report) = gate.map(GateGuard::report) else {
-        return error.into();
-    };
+    let seen = gate.and_then(|g| source_trouble(g.report()));
+    seen.unwrap_or_else(|| error.into())
+}
+
+/// What went wrong between a gate and its source, if anything did.
+pub fn source_trouble(report: GateReport) -> Option<SessionError> {
     if let Some(host) = report.refused {
-        return SourceError::Refused {
-            host,
-            setting: "sources.deny_hosts",
-        }
-        .into();
+        let setting = "sources.deny_hosts";
+        return Some(SourceError::Refused { host, setting }.into());
     }
     match (report.last_status, report.upstream_error) {
-        (Some(status @ (404 | 410)), _) => SourceError::NotFound(status).into(),
-        (Some(status), _) if status >= 400 => SourceError::HttpStatus(status).into(),
-        (_, Some(reason)) => SessionError::Gate(reason),
-        _ => error.into(),
+        (Some(status @ (404 | 410)), _) => Some(SourceError::NotFound(status).into()),
+        (Some(status), _) if status >= 400 => Some(SourceError::HttpStatus(status).into()),
+        (_, reason) => reason.map(SessionError::Gate),
     }
 }

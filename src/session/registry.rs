@@ -319,6 +319,11 @@ impl Registry {
         Ok(job)
     }
 
+    /// A client asked for the status of `job`.
+    pub fn note_poll(&self, job: &Job) {
+        job.note_poll(self.context.now_ms());
+    }
+
     pub fn jobs(&self) -> Vec<Arc<Job>> {
         self.lock().jobs.values().cloned().collect()
     }
@@ -346,8 +351,23 @@ impl Registry {
         Ok(())
     }
 
+    pub(super) fn opener(&self) -> &Opener {
+        &self.context.opener
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.context.now_ms()
+    }
+
+    pub(super) fn admit(&self, job: &Arc<Job>) -> Result<(), SessionError> {
+        if let Some(dropped) = self.lock().admit(job)? {
+            self.progress.forget(dropped);
+        }
+        Ok(())
+    }
+
     /// Tells listeners of a job's state, if it is news, and counts ends.
-    fn announce(&self, job: &Job) {
+    pub(super) fn announce(&self, job: &Job) {
         let state = job.status().state();
         if !self.progress.state(job.id, state) {
             return;
@@ -373,13 +393,15 @@ impl Registry {
     /// Goes on with streams whose end somebody waits for: without a player they would stop a little
     /// ahead of where one might begin, and never end.
     fn pursue_awaited(&self) {
-        for id in self.progress.awaited() {
-            let job = self.lock().jobs.get(&id).cloned();
-            let Some(job) = job else { continue };
+        let awaited = self.progress.awaited();
+        let now = self.context.now_ms();
+        for job in self.jobs() {
             let JobPhase::Open(stream) = job.phase() else {
                 continue;
             };
-            if !stream.all_ready() {
+            // Who asks how far a stream is and never plays it waits for its end too.
+            let polled = job.is_polled(now) && !stream.played.load(Ordering::Relaxed);
+            if (polled || awaited.contains(&job.id)) && !stream.all_ready() {
                 job.touch(self.context.now_ms());
                 stream.advance();
             }
@@ -431,7 +453,9 @@ impl Registry {
             let streams: Vec<_> = state.streams.values().filter_map(Weak::upgrade).collect();
             let now = self.context.now_ms();
             let retention = self.context.settings.retention.as_millis() as u64;
-            let old = |j: &&Arc<Job>| now.saturating_sub(j.last_seen_ms()) > retention;
+            // Files are kept for longer, and not by us.
+            let old =
+                |j: &&Arc<Job>| !j.is_batch() && now.saturating_sub(j.last_seen_ms()) > retention;
             let stale: Vec<JobId> = state.jobs.values().filter(old).map(|j| j.id).collect();
             (streams, stale)
         };

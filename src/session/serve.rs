@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_stream::try_stream;
 use bytes::{Bytes, BytesMut};
@@ -41,6 +42,9 @@ impl Stream {
     /// Gives `file`, making it if need be. Dropping the future or the body withdraws the request.
     pub async fn serve(&self, file: StreamFile) -> Result<Served, SessionError> {
         self.touch();
+        if let StreamFile::TransportSegment(_) | StreamFile::Segment(..) = file {
+            self.played.store(true, Ordering::Relaxed);
+        }
         match file {
             StreamFile::Master if self.is_plain() => {
                 Ok(Served::Playlist(self.transport_playlist().await?))

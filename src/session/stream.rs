@@ -1,6 +1,6 @@
 //! One stream: a plan, its tracks, and what all streams of a gateway share.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -126,6 +126,8 @@ pub struct Stream {
     /// What of the request could not be had, in words.
     pub(super) left_out: Vec<String>,
     last_seen_ms: AtomicU64,
+    /// Whether a segment was ever asked for.
+    pub(super) played: AtomicBool,
 }
 
 impl Stream {
@@ -191,6 +193,7 @@ impl Stream {
             subtitles,
             left_out,
             last_seen_ms: AtomicU64::new(seen),
+            played: AtomicBool::new(false),
         }
     }
 

@@ -185,6 +185,8 @@ impl Track {
 
     /// Starts a head at `segment` before anybody asks for it.
     pub(super) fn prefetch(self: &Arc<Self>, segment: u32) {
+        let now = self.core.context.now_ms();
+        self.last_asked_ms.store(now, Ordering::Relaxed);
         let mut state = self.lock();
         let actions = state.scheduler.prefetch(segment);
         self.perform(&mut state, actions);

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+use super::authorization::Authorization;
 use super::error::SourceError;
 use super::files::{blocking, open_regular};
 use super::input_options::USER_AGENT;
@@ -28,7 +29,7 @@ use super::reader::RangeReader;
 use crate::media::SourceLocator;
 
 /// From the request to the head of the answer, and between two parts of its body.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 const MAX_REDIRECTS: u8 = 5;
 
@@ -51,23 +52,31 @@ pub struct Validators {
 #[derive(Debug, Clone)]
 pub struct SourceClient {
     http: Client<HttpsConnector<Connector>, Empty<Bytes>>,
+    authorization: Option<Authorization>,
 }
 
 impl SourceClient {
     /// https is verified against Mozilla's root certificates.
     pub fn new(policy: Arc<SourcePolicy>) -> Self {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Connector { policy });
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEEP_ALIVE)
             .http1_title_case_headers(true)
             .http1_ignore_invalid_headers_in_responses(true)
-            .build(connector);
-        SourceClient { http }
+            .build(https_connector(policy));
+        SourceClient {
+            http,
+            authorization: None,
+        }
+    }
+
+    /// The same client for requests that carry credentials, to their host only.
+    #[must_use]
+    pub fn authorized(&self, authorization: Option<Authorization>) -> Self {
+        SourceClient {
+            http: self.http.clone(),
+            authorization,
+        }
     }
 
     /// Whether the source is there, and which version of it: one small read. Says nothing about a
@@ -193,13 +202,17 @@ impl SourceClient {
 
     /// The successful answer to a GET for a range, or a 416, after redirects; each of them is
     /// held against the policy.
-    async fn get(&self, url: &Url, range: &str) -> Result<(Url, Response<Incoming>), SourceError> {
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        range: &str,
+    ) -> Result<(Url, Response<Incoming>), SourceError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let sent = self.http.request(request(&url, range)?);
+            let sent = self.http.request(self.request(&url, range)?);
             let answer = match timeout(TIMEOUT, sent).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(e)) => return Err(failure(&e, &url)),
+                Ok(Err(e)) => return Err(failure(&e, url.host_str().unwrap_or_default())),
                 Err(_) => return Err(SourceError::Timeout),
             };
             let status = answer.status();
@@ -219,6 +232,26 @@ impl SourceClient {
         }
         Err(SourceError::TooManyRedirects(MAX_REDIRECTS))
     }
+
+    fn request(&self, url: &Url, range: &str) -> Result<Request<Empty<Bytes>>, SourceError> {
+        let bad = || SourceError::BadUrl("it cannot be requested".to_owned());
+        let mut bare = url.clone();
+        let uri = match bare.set_password(None).and_then(|()| bare.set_username("")) {
+            Ok(()) => Uri::try_from(bare.as_str()).map_err(|_| bad())?,
+            Err(()) => return Err(bad()),
+        };
+        let mut request = Request::get(uri)
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::ACCEPT, "*/*")
+            .header(header::RANGE, range);
+        let given = self.authorization.as_ref().and_then(|a| a.for_url(url));
+        if let Some(value) = given {
+            request = request.header(header::AUTHORIZATION, value);
+        } else if !url.username().is_empty() || url.password().is_some() {
+            request = request.header(header::AUTHORIZATION, basic_credentials(url)?);
+        }
+        request.body(Empty::new()).map_err(|_| bad())
+    }
 }
 
 fn redirected(from: &Url, to: &str) -> Result<Url, SourceError> {
@@ -230,23 +263,6 @@ fn redirected(from: &Url, to: &str) -> Result<Url, SourceError> {
         "http" | "https" => Ok(url),
         other => Err(SourceError::UnsupportedScheme(other.to_owned())),
     }
-}
-
-fn request(url: &Url, range: &str) -> Result<Request<Empty<Bytes>>, SourceError> {
-    let bad = || SourceError::BadUrl("it cannot be requested".to_owned());
-    let mut bare = url.clone();
-    let uri = match bare.set_password(None).and_then(|()| bare.set_username("")) {
-        Ok(()) => Uri::try_from(bare.as_str()).map_err(|_| bad())?,
-        Err(()) => return Err(bad()),
-    };
-    let mut request = Request::get(uri)
-        .header(header::USER_AGENT, USER_AGENT)
-        .header(header::ACCEPT, "*/*")
-        .header(header::RANGE, range);
-    if !url.username().is_empty() || url.password().is_some() {
-        request = request.header(header::AUTHORIZATION, basic_credentials(url)?);
-    }
-    request.body(Empty::new()).map_err(|_| bad())
 }
 
 /// RFC 7617: the user name and password of the URL, percent-decoded, in base64.
@@ -295,7 +311,7 @@ fn file_validators(metadata: &std::fs::Metadata) -> Validators {
 }
 
 /// The cause inside a client's error: the policy's own, or one of TLS or http.
-pub(super) fn failure(error: &(dyn std::error::Error + 'static), url: &Url) -> SourceError {
+pub(super) fn failure(error: &(dyn std::error::Error + 'static), host: &str) -> SourceError {
     let mut next = Some(error);
     let mut tls = None;
     while let Some(e) = next {
@@ -312,11 +328,19 @@ pub(super) fn failure(error: &(dyn std::error::Error + 'static), url: &Url) -> S
             None => e.source(),
         };
     }
-    let host = url.host_str().unwrap_or("");
     SourceError::Unreachable(match tls {
         Some(why) => format!("host '{host}' has no valid TLS: {why}"),
         None => format!("host '{host}' closed the connection or does not speak http"),
     })
+}
+
+/// Speaks TLS where the URL says so.
+pub(super) fn https_connector(policy: Arc<SourcePolicy>) -> HttpsConnector<Connector> {
+    hyper_rustls::HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connector { policy })
 }
 
 /// Connects only to addresses that the policy allows.

@@ -46,6 +46,12 @@ pub enum SourceError {
     NoRanges,
     #[error("the source changed or ended while it was read")]
     Changed,
+    #[error(
+        "the source is larger than {limit_bytes} bytes, which is the most that is copied of it"
+    )]
+    TooLarge { limit_bytes: u64 },
+    #[error("no space to copy the source to")]
+    NoDisk,
 }
 
 /// The class of a [`SourceError`], for choosing an HTTP status.
@@ -81,7 +87,9 @@ impl SourceError {
             | E::Unreachable(_)
             | E::TooManyRedirects(_)
             | E::NoRanges
-            | E::Changed => SourceErrorKind::BadGateway,
+            | E::Changed
+            | E::TooLarge { .. }
+            | E::NoDisk => SourceErrorKind::BadGateway,
             E::Timeout => SourceErrorKind::Timeout,
         }
     }

@@ -125,7 +125,17 @@ impl Fixture {
     async fn pictures(&self, source: &str, start: &str) -> (usize, GateReport) {
         let source = self.policy.resolve(source).await.unwrap();
         let cancel = CancellationToken::new();
-        let gate = Gate::open(self.policy.clone(), &source, &self.tracker, &cancel).unwrap();
+        let gate = {
+            let options = GateOptions::default();
+            Gate::open(
+                self.policy.clone(),
+                &source,
+                &self.tracker,
+                &cancel,
+                options,
+            )
+            .unwrap()
+        };
         let options = ffmpeg_input_options(&source, Some(gate.proxy_url()));
         let mut ffmpeg = command("ffmpeg");
         for name in options.env_remove {

@@ -12,6 +12,7 @@
 mod body;
 mod report;
 mod serve;
+mod window;
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::authorization::Authorization;
+use super::client::https_connector;
+use super::input_options::{InputOptions, ffmpeg_input_options};
 use super::policy::SourcePolicy;
 use crate::media::SourceLocator;
 
@@ -29,6 +33,36 @@ use report::SharedReport;
 /// How long a source may send nothing, before the head of its answer or within the body.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a sparing gate lets the system hold between it and ffmpeg, in each direction: everything that
+/// waits there was sent by the source for nothing when ffmpeg seeks.
+pub(super) const SPARING_BUFFER_BYTES: u32 = 64 * 1024;
+
+/// Connections of ffmpeg that wait to be accepted.
+const BACKLOG: u32 = 128;
+
+/// What a gate may do beyond the usual.
+#[derive(Debug, Clone)]
+pub struct GateOptions {
+    /// Credentials that requests to the origin's host carry, and no others. With https the gate
+    /// itself speaks TLS to that host: see [`GateGuard::input_url`].
+    pub authorization: Option<Authorization>,
+    /// Whether a long body is asked for in parts, as it is read, for a run that seeks in what it
+    /// asked for whole. Says nothing of https, which the gate cannot look into.
+    pub is_sparing: bool,
+    /// How long a source may send nothing.
+    pub patience: Duration,
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        GateOptions {
+            authorization: None,
+            is_sparing: false,
+            patience: SOURCE_PATIENCE,
+        }
+    }
+}
+
 /// Opens gates; see [`Gate::open`].
 #[derive(Debug)]
 pub struct Gate;
@@ -37,6 +71,8 @@ pub struct Gate;
 #[derive(Debug)]
 pub struct GateGuard {
     proxy_url: String,
+    is_sparing: bool,
+    authorization: Option<Authorization>,
     report: Arc<SharedReport>,
     _close: DropGuard,
 }
@@ -52,34 +88,37 @@ impl Gate {
         origin: &SourceLocator,
         tracker: &TaskTracker,
         cancel: &CancellationToken,
+        options: GateOptions,
     ) -> io::Result<GateGuard> {
-        Self::open_with(policy, origin, tracker, cancel, SOURCE_PATIENCE)
-    }
-
-    fn open_with(
-        policy: Arc<SourcePolicy>,
-        origin: &SourceLocator,
-        tracker: &TaskTracker,
-        cancel: &CancellationToken,
-        patience: Duration,
-    ) -> io::Result<GateGuard> {
-        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        if options.is_sparing {
+            // Connections inherit it.
+            socket.set_send_buffer_size(SPARING_BUFFER_BYTES)?;
+        }
+        socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let proxy_url = format!("http://{}", listener.local_addr()?);
-        let listener = tokio::net::TcpListener::from_std(listener)?;
         let cancel = cancel.child_token();
         let report = Arc::new(SharedReport::default());
+        let authorization = options.authorization;
+        let tls = authorization.as_ref().filter(|a| a.is_https());
+        let tls = tls.map(|_| https_connector(policy.clone()));
         let context = Arc::new(serve::Context {
             policy,
+            authorization: authorization.clone(),
+            tls,
+            is_sparing: options.is_sparing,
             origin_port: origin.url().and_then(url::Url::port_or_known_default),
             report: report.clone(),
             tracker: tracker.clone(),
             cancel: cancel.clone(),
-            patience,
+            patience: options.patience,
         });
         tracker.spawn(serve::accept(listener, context));
         Ok(GateGuard {
             proxy_url,
+            is_sparing: options.is_sparing,
+            authorization,
             report,
             _close: cancel.drop_guard(),
         })
@@ -90,6 +129,30 @@ impl GateGuard {
     /// `http://127.0.0.1:PORT`, for the variable `http_proxy`.
     pub fn proxy_url(&self) -> &str {
         &self.proxy_url
+    }
+
+    /// How ffmpeg is given `source` to read it through this gate.
+    pub fn input_options(&self, source: &SourceLocator) -> InputOptions {
+        let mut options = ffmpeg_input_options(&self.named(source), Some(&self.proxy_url));
+        if self.is_sparing {
+            let bytes = SPARING_BUFFER_BYTES.to_string();
+            options
+                .args
+                .extend(["-recv_buffer_size".into(), bytes.into()]);
+        }
+        options
+    }
+
+    /// `source` as ffmpeg must name it to read it through this gate: an https source with
+    /// credentials is asked for as http, and the gate speaks TLS to its host. ffmpeg itself would
+    /// carry the credentials on to every host that it is redirected to.
+    fn named(&self, source: &SourceLocator) -> SourceLocator {
+        match (source, &self.authorization) {
+            (SourceLocator::Http(url), Some(authorization)) => {
+                SourceLocator::Http(authorization.as_plain(url).unwrap_or_else(|| url.clone()))
+            }
+            _ => source.clone(),
+        }
     }
 
     /// What happened so far.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::media::SourceLocator;
+use crate::media::{LocalFile, SourceLocator};
 
 /// How this gateway names itself to the servers that it reads from.
 pub const USER_AGENT: &str = concat!("GhostStream/", env!("CARGO_PKG_VERSION"));
@@ -124,10 +124,38 @@ pub fn ffmpeg_input_options(source: &SourceLocator, proxy: Option<&str>) -> Inpu
     }
 }
 
+/// Options under which ffmpeg reads the local file `picture`, which begins with `start`, as one
+/// picture and nothing else. `None` when it is none of PNG, JPEG, WebP, GIF and BMP.
+///
+/// The format follows from the content, never from the name: ffmpeg's readers of numbered files and
+/// of SVG would open others.
+pub fn picture_input_options(picture: &LocalFile, start: &[u8]) -> Option<InputOptions> {
+    const KINDS: [(&[u8], &str); 6] = [
+        (b"\x89PNG\r\n\x1a\n", "png_pipe"),
+        (b"\xff\xd8\xff", "jpeg_pipe"),
+        (b"RIFF", "webp_pipe"),
+        (b"GIF87a", "gif"),
+        (b"GIF89a", "gif"),
+        (b"BM", "bmp_pipe"),
+    ];
+    let (_, format) = KINDS.iter().find(|(magic, _)| start.starts_with(magic))?;
+    if *format == "webp_pipe" && start.get(8..12) != Some(b"WEBP") {
+        return None;
+    }
+    let mut url = OsString::from("file:");
+    url.push(picture.path());
+    let args = ["-protocol_whitelist", "file", "-f", format];
+    Some(InputOptions {
+        args: args.into_iter().map(OsString::from).collect(),
+        url,
+        env: vec![],
+        env_remove: &[],
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::LocalFile;
     use std::path::Path;
 
     fn args(o: &InputOptions) -> String {
@@ -152,6 +180,17 @@ mod tests {
             assert!(!formats.contains(&never), "{never}");
         }
         assert!(formats.iter().all(|f| f.trim() == *f && !f.is_empty()));
+    }
+
+    #[test]
+    fn a_watermark_is_what_its_bytes_say() {
+        let f = LocalFile::new(Path::new("/r"), "/r/x%03d.svg".into()).unwrap();
+        let o = picture_input_options(&f, b"\x89PNG\r\n\x1a\n....").unwrap();
+        assert_eq!(args(&o), "-protocol_whitelist file -f png_pipe");
+        assert_eq!(o.url, "file:/r/x%03d.svg");
+        for no in [&b"<svg xmlns="[..], b"RIFF1234AVI ", b"#EXTM3U", b""] {
+            assert_eq!(picture_input_options(&f, no), None);
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@
 //! Live sources (rtmp, rtsp, srt) are connected to by ffmpeg itself: their host is checked when
 //! the source is resolved, not again when ffmpeg looks the name up.
 
+mod authorization;
 mod client;
 mod dial;
+mod download;
 mod error;
 mod files;
 mod gate;
@@ -21,12 +23,14 @@ mod policy;
 mod post;
 mod reader;
 
+pub use authorization::Authorization;
 pub use client::{SourceClient, Validators};
+pub use download::Download;
 pub use error::{SourceError, SourceErrorKind};
 pub use files::DirEntry;
-pub use gate::{Gate, GateGuard, GateReport};
+pub use gate::{Gate, GateGuard, GateOptions, GateReport};
 pub use hosts::{DEFAULT_DENY_HOSTS, HostRuleError};
-pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options};
+pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options, picture_input_options};
 pub use keyframes::read_keyframe_index;
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
 pub use post::Poster;

@@ -78,7 +78,7 @@ impl Poster {
         }
         let exchange = async {
             let answer = self.http.request(request).await;
-            let answer = answer.map_err(|e| failure(&e, url))?;
+            let answer = answer.map_err(|e| failure(&e, url.host_str().unwrap_or_default()))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES);
             let body = body.collect().await.map(|b| b.to_bytes());

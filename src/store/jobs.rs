@@ -178,6 +178,15 @@ impl Store {
         Ok(rows == 1)
     }
 
+    /// Deletes a job. Whether it was there.
+    pub async fn remove(&self, id: &QueueId) -> Result<bool, StoreError> {
+        let rows = on_either!(self, write, |pool| {
+            let delete = sqlx::query("DELETE FROM jobs WHERE id = $1").bind(id.as_str());
+            delete.execute(pool).await?.rows_affected()
+        });
+        Ok(rows == 1)
+    }
+
     pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
         let sql = match filter.order {
             JobOrder::ById => LIST_BY_ID,

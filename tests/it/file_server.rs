@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use tokio::task::JoinSet;
 /// A running server; stopped when dropped. By path:
 ///
 /// - `/file/PATH`: a file of the folder, with ranges
+/// - `/counted/PATH`: a file, with ranges and an entity tag; its bytes are counted
+/// - `/whole/PATH`: the file, without ranges
+/// - `/private/PATH`: a file, with ranges, for those who send `Authorization: Bearer secret`
 /// - `/status/N`: that status
 /// - `/silent`: takes the request and says nothing
 /// - `/drip/PATH`: the file, one byte a second
@@ -20,8 +24,16 @@ use tokio::task::JoinSet;
 /// - `/loop`: a redirect to itself; `/to/URL`: a redirect to `URL`
 pub(crate) struct FileServer {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    log: Arc<Log>,
     _tasks: JoinSet<()>,
+}
+
+/// What was asked for, and what was sent.
+#[derive(Default)]
+struct Log {
+    asked: Mutex<Vec<String>>,
+    trusted: Mutex<Vec<String>>,
+    sent: AtomicU64,
 }
 
 struct Request {
@@ -30,6 +42,8 @@ struct Request {
     /// First and last byte, inclusive.
     range: Option<(u64, Option<u64>)>,
     head_only: bool,
+    authorization: Option<String>,
+    counter: Option<Arc<Log>>,
 }
 
 impl FileServer {
@@ -37,23 +51,23 @@ impl FileServer {
     pub(crate) async fn start(folder: &Path) -> FileServer {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (folder, log) = (folder.to_owned(), asked.clone());
+        let log = Arc::new(Log::default());
+        let (folder, logs) = (folder.to_owned(), log.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let (folder, log) = (folder.clone(), log.clone());
+                let (folder, logs) = (folder.clone(), logs.clone());
                 connections.spawn(async move {
                     // A client that hangs up is no failure.
-                    let _ = serve(socket, &folder, &log).await;
+                    let _ = serve(socket, &folder, &logs).await;
                 });
             }
         });
         FileServer {
             address,
-            asked,
+            log,
             _tasks: tasks,
         }
     }
@@ -64,7 +78,17 @@ impl FileServer {
 
     /// `host path` of every request so far.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.log.asked.lock().unwrap().clone()
+    }
+
+    /// `host path` of every request that carried credentials.
+    pub(crate) fn trusted(&self) -> Vec<String> {
+        self.log.trusted.lock().unwrap().clone()
+    }
+
+    /// Bytes of files that were sent, or wait to be in the system's buffers.
+    pub(crate) fn sent(&self) -> u64 {
+        self.log.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -92,20 +116,20 @@ async fn read_request(socket: &mut TcpStream) -> Option<Request> {
         host: header("host").unwrap_or_default(),
         range,
         head_only: method == "HEAD",
+        authorization: header("authorization"),
+        counter: None,
     })
 }
 
-async fn serve(
-    mut socket: TcpStream,
-    folder: &Path,
-    log: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let Some(request) = read_request(&mut socket).await else {
+async fn serve(mut socket: TcpStream, folder: &Path, log: &Arc<Log>) -> std::io::Result<()> {
+    let Some(mut request) = read_request(&mut socket).await else {
         return Ok(());
     };
-    log.lock()
-        .unwrap()
-        .push(format!("{} {}", request.host, request.path));
+    let line = format!("{} {}", request.host, request.path);
+    if request.authorization.is_some() {
+        log.trusted.lock().unwrap().push(line.clone());
+    }
+    log.asked.lock().unwrap().push(line);
     let (verb, rest) = request.path[1..]
         .split_once('/')
         .unwrap_or((&request.path[1..], ""));
@@ -116,6 +140,18 @@ async fn serve(
             Ok(bytes) => send_file(&mut socket, &request, &bytes, bytes.len()).await,
             Err(_) => status(&mut socket, 404, "").await,
         },
+        "whole" => {
+            request.range = None;
+            send_file(&mut socket, &request, &content(), usize::MAX).await
+        }
+        "private" if request.authorization.as_deref() != Some("Bearer secret") => {
+            status(&mut socket, 401, "").await
+        }
+        "private" => send_file(&mut socket, &request, &content(), usize::MAX).await,
+        "counted" => {
+            request.counter = Some(log.clone());
+            send_file(&mut socket, &request, &content(), usize::MAX).await
+        }
         "cut" => {
             let bytes = content();
             send_file(&mut socket, &request, &bytes, bytes.len() / 2).await
@@ -190,7 +226,7 @@ async fn send_file(
         None => (0, size, "200 OK"),
     };
     let mut head = format!(
-        "HTTP/1.1 {line}\r\nContent-Length: {}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n",
+        "HTTP/1.1 {line}\r\nContent-Length: {}\r\nETag: \"{size}\"\r\nConnection: close\r\n",
         to - from
     );
     if request.range.is_some() {
@@ -199,7 +235,12 @@ async fn send_file(
     head += "\r\n";
     socket.write_all(head.as_bytes()).await?;
     if !request.head_only {
-        socket.write_all(&bytes[from.min(end)..to.min(end)]).await?;
+        for part in bytes[from.min(end)..to.min(end)].chunks(16 * 1024) {
+            socket.write_all(part).await?;
+            if let Some(counter) = &request.counter {
+                counter.sent.fetch_add(part.len() as u64, Ordering::Relaxed);
+            }
+        }
     }
     socket.shutdown().await
 }

@@ -10,6 +10,8 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod batch;
+#[cfg(test)]
 mod callbacks;
 #[cfg(test)]
 mod cli;
@@ -45,6 +47,8 @@ mod package;
 mod playback;
 #[cfg(test)]
 mod progress;
+#[cfg(test)]
+mod queries;
 #[cfg(test)]
 mod real_media;
 #[cfg(test)]

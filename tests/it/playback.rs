@@ -70,3 +70,16 @@ async fn every_segment_of_the_playlist_is_there_in_any_order() {
     );
     app.stop().await;
 }
+
+/// Clients of the original wait for the end of streams by asking for their status.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_only_asked_for_is_made_to_the_end() {
+    let app = TestApp::with(|c| c.transcoding.buffer_ahead_seconds = 1).await;
+    let source = clip(&app, "clip.mkv", 25);
+    let job = app.stream(&source, json!({})).await;
+    let done = app
+        .status_until(&job, Duration::from_secs(60), |s| s["status"] == "ready")
+        .await;
+    assert_eq!(done["progress"], 100.0);
+    app.stop().await;
+}

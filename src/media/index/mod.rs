@@ -8,4 +8,4 @@ mod matroska;
 mod mp4;
 mod reader;
 
-pub use reader::{ContainerHint, IndexReader, Step};
+pub use reader::{ContainerHint, IndexReader, Step, index_follows_media};

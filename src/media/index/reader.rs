@@ -47,6 +47,31 @@ impl ContainerHint {
     }
 }
 
+/// Whether a file that begins with `start` (64 KiB are plenty) is an MP4 whose `moov` box follows its
+/// media, so that it cannot be played from its beginning on (ISO/IEC 14496-12 section 6.2.3).
+pub fn index_follows_media(start: &[u8]) -> bool {
+    if ContainerHint::sniff(start) != Some(ContainerHint::Mp4) {
+        return false;
+    }
+    let mut rest = start;
+    loop {
+        let (Some(size), Some(kind)) = (rest.first_chunk::<4>(), rest.get(4..8)) else {
+            return false;
+        };
+        match kind {
+            b"moov" => return false,
+            b"mdat" => return true,
+            _ => {}
+        }
+        let size = u32::from_be_bytes(*size) as usize;
+        match rest.get(size.max(8)..) {
+            // Sizes of 64 bits (1) and to the end (0) belong to media.
+            Some(after) if size >= 8 => rest = after,
+            _ => return false,
+        }
+    }
+}
+
 /// What an [`IndexReader`] wants next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {

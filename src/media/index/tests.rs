@@ -109,6 +109,33 @@ fn plain() -> Track {
 }
 
 #[test]
+fn an_index_behind_its_media_is_seen_from_the_start() {
+    let file = |boxes: &[(u32, &[u8; 4])]| {
+        let mut out = Vec::new();
+        for (size, kind) in boxes {
+            out.extend(size.to_be_bytes());
+            out.extend(*kind);
+            out.resize(out.len() + (*size as usize).clamp(8, 100) - 8, 0);
+        }
+        out
+    };
+    for (boxes, behind) in [
+        (
+            &[(20, b"ftyp"), (8, b"free"), (5_000_000, b"mdat")][..],
+            true,
+        ),
+        (&[(20, b"ftyp"), (1, b"mdat")], true),
+        (&[(20, b"ftyp"), (60, b"moov"), (90, b"mdat")], false),
+        (&[(20, b"ftyp"), (7, b"free"), (90, b"mdat")], false),
+        (&[(90, b"mdat")], true),
+        (&[(20, b"abcd"), (90, b"mdat")], false),
+    ] {
+        assert_eq!(index_follows_media(&file(boxes)), behind, "{boxes:?}");
+    }
+    assert!(!index_follows_media(b""));
+}
+
+#[test]
 fn times_are_decode_time_plus_offset() {
     let file = moov(&[trak(&plain())]);
     assert_eq!(mp4(&file), Some(vec![80_000, 1_080_000, 3_080_000]));

@@ -33,6 +33,8 @@ pub(super) struct RelayBody {
 pub(super) enum RelayError {
     #[error("the source's body broke off")]
     Source(#[from] hyper::Error),
+    #[error("the source changed while it was read")]
+    Changed,
     #[error("the source sent nothing for too long")]
     Idle,
 }

@@ -12,6 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use hyper_rustls::HttpsConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -20,6 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use super::body::{CountedStream, RelayBody, RelayError};
 use super::report::SharedReport;
+use super::window::Window;
+use crate::source::authorization::Authorization;
+use crate::source::client::{Connector, failure};
 use crate::source::error::SourceError;
 use crate::source::policy::SourcePolicy;
 
@@ -46,14 +50,19 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 type Reply = Response<UnsyncBoxBody<Bytes, RelayError>>;
-type Upstream = SendRequest<Empty<Bytes>>;
+pub(super) type Upstream = SendRequest<Empty<Bytes>>;
 
 pub(super) struct Context {
     pub(super) policy: Arc<SourcePolicy>,
+    pub(super) authorization: Option<Authorization>,
+    /// For the origin's host, when it has credentials and speaks https.
+    pub(super) tls: Option<HttpsConnector<Connector>>,
     pub(super) origin_port: Option<u16>,
     pub(super) report: Arc<SharedReport>,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
+    /// Whether long bodies are read in parts.
+    pub(super) is_sparing: bool,
     /// How long a source may send nothing.
     pub(super) patience: Duration,
 }
@@ -111,7 +120,7 @@ async fn serve(stream: TcpStream, context: Arc<Context>) {
 
 async fn forward(
     request: Request<Incoming>,
-    context: &Context,
+    context: &Arc<Context>,
     kept: &Mutex<Option<(Authority, Upstream)>>,
 ) -> Result<Reply, SourceError> {
     let (Some("http"), Some(authority)) = (request.uri().scheme_str(), request.uri().authority())
@@ -122,6 +131,14 @@ async fn forward(
         ));
     };
     let authority = authority.clone();
+    let window = context
+        .is_sparing
+        .then(|| Window::of(&request, &authority))
+        .flatten();
+    let asked = match &window {
+        Some(window) => window.request(),
+        None => without_body(&request),
+    };
     let reused = kept
         .lock()
         .await
@@ -129,13 +146,11 @@ async fn forward(
         .filter(|(to, up)| *to == authority && up.is_ready());
     let again = match reused {
         // The source may have closed it meanwhile; then the request goes out anew.
-        Some((_, mut upstream)) => {
-            match ask(&mut upstream, &request, &authority, context.patience).await {
-                Ok(answer) => Some((answer, upstream)),
-                Err(SourceError::Unreachable(_)) => None,
-                Err(other) => return Err(other),
-            }
-        }
+        Some((_, mut upstream)) => match ask(&mut upstream, &asked, &authority, context).await {
+            Ok(answer) => Some((answer, upstream)),
+            Err(SourceError::Unreachable(_)) => None,
+            Err(other) => return Err(other),
+        },
         None => None,
     };
     let (answer, upstream) = match again {
@@ -143,15 +158,26 @@ async fn forward(
         None => {
             let mut upstream = dial(&authority, context).await?;
             (
-                ask(&mut upstream, &request, &authority, context.patience).await?,
+                ask(&mut upstream, &asked, &authority, context).await?,
                 upstream,
             )
         }
     };
-    *kept.lock().await = Some((authority, upstream));
     context.report.answered(Some(answer.status().as_u16()));
     let (mut parts, body) = answer.into_parts();
+    let head = (parts.status, parts.headers.clone());
+    if let Some(window) = window
+        && window.widen(&mut parts)
+    {
+        remove_hop_by_hop(&mut parts.headers);
+        parts.version = http::Version::HTTP_11;
+        let frames = window.read(context.clone(), head, upstream, body);
+        let body = http_body_util::StreamBody::new(frames).boxed_unsync();
+        return Ok(Response::from_parts(parts, body));
+    }
+    *kept.lock().await = Some((authority, upstream));
     remove_hop_by_hop(&mut parts.headers);
+    keep_at_the_gate(&mut parts.headers, context);
     parts.version = http::Version::HTTP_11;
     let body = RelayBody::new(body, context.report.clone(), context.patience);
     let body = match missing_range(&request, &parts) {
@@ -204,14 +230,14 @@ fn missing_range(
     (total <= MAX_EMULATED_BYTES && first <= last).then_some((first, last, total))
 }
 
-async fn ask(
+pub(super) async fn ask(
     upstream: &mut Upstream,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     authority: &Authority,
-    patience: Duration,
+    context: &Context,
 ) -> Result<Response<Incoming>, SourceError> {
-    let sent = upstream.send_request(outgoing(request, authority)?);
-    match tokio::time::timeout(patience, sent).await {
+    let sent = upstream.send_request(outgoing(request, authority, context)?);
+    match tokio::time::timeout(context.patience, sent).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(e)) if e.is_parse() => Err(SourceError::Unreachable(format!(
             "host '{}' does not speak http",
@@ -226,14 +252,42 @@ async fn ask(
 }
 
 /// A new connection for `authority`, driven on the tracker.
-async fn dial(authority: &Authority, context: &Context) -> Result<Upstream, SourceError> {
-    let stream = connect(authority, 80, context).await?;
+pub(super) async fn dial(
+    authority: &Authority,
+    context: &Context,
+) -> Result<Upstream, SourceError> {
+    match &context.tls {
+        Some(tls) if context.given(authority).is_some() => {
+            let uri = Uri::builder()
+                .scheme("https")
+                .authority(authority.clone())
+                .path_and_query("/")
+                .build()
+                .map_err(|_| SourceError::BadUrl("it cannot be requested".to_owned()))?;
+            let connecting = tower::ServiceExt::oneshot(tls.clone(), uri);
+            let stream = connecting
+                .await
+                .map_err(|e| failure(&*e, authority.host()))?;
+            converse(stream, context).await
+        }
+        _ => {
+            let stream = connect(authority, 80, context).await?;
+            converse(TokioIo::new(stream), context).await
+        }
+    }
+}
+
+/// The side of an http connection that asks, on a connected `stream`.
+async fn converse<S>(stream: S, context: &Context) -> Result<Upstream, SourceError>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
     let (upstream, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .title_case_headers(true)
         .allow_spaces_after_header_name_in_responses(true)
         .ignore_invalid_headers_in_responses(true)
-        .handshake(TokioIo::new(stream))
+        .handshake(stream)
         .await
         .map_err(|_| SourceError::Unreachable("the connection broke".to_owned()))?;
     let cancel = context.cancel.clone();
@@ -295,10 +349,20 @@ async fn connect(
     context.policy.connect(authority.host(), port).await
 }
 
+/// The head of a request that has no body of interest.
+fn without_body(request: &Request<Incoming>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    head
+}
+
 /// The request as the source gets it: origin form, with its own headers only.
 fn outgoing(
-    request: &Request<Incoming>,
+    request: &Request<()>,
     authority: &Authority,
+    context: &Context,
 ) -> Result<Request<Empty<Bytes>>, SourceError> {
     let bad = || SourceError::BadUrl("the source named a URL that cannot be requested".to_owned());
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
@@ -308,11 +372,33 @@ fn outgoing(
     let host = authority.as_str().rsplit('@').next().unwrap_or_default();
     let host = HeaderValue::from_str(host).map_err(|_| bad())?;
     headers.insert(header::HOST, host);
+    if let Some(value) = context.given(authority) {
+        headers.insert(header::AUTHORIZATION, value.clone());
+    }
     let mut out = Request::new(Empty::new());
     *out.method_mut() = request.method().clone();
     *out.uri_mut() = path.parse::<Uri>().map_err(|_| bad())?;
     *out.headers_mut() = headers;
     Ok(out)
+}
+
+impl Context {
+    /// The credentials that a request to `authority` carries.
+    fn given(&self, authority: &Authority) -> Option<&HeaderValue> {
+        let port = authority.port_u16().unwrap_or(80);
+        let authorization = self.authorization.as_ref()?;
+        authorization.for_host(self.tls.is_some(), authority.host(), port)
+    }
+}
+
+/// A redirect within an https host that the gate speaks to itself must come back to the gate.
+fn keep_at_the_gate(headers: &mut HeaderMap, context: &Context) {
+    let location = headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
+    let url = location.and_then(|l| url::Url::parse(l).ok());
+    let plain = url.and_then(|url| context.authorization.as_ref()?.as_plain(&url));
+    if let Some(value) = plain.and_then(|p| HeaderValue::try_from(p.as_str()).ok()) {
+        headers.insert(header::LOCATION, value);
+    }
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

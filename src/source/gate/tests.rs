@@ -93,8 +93,13 @@ fn open(names: &[(&str, &[&[&str]])], deny: &[&str], origin: &str) -> Fixture {
     let policy = Arc::new(SourcePolicy::new(settings).unwrap().with_names(names));
     let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
     let origin = SourceLocator::Http(url::Url::parse(origin).unwrap());
-    let guard =
-        Gate::open_with(policy, &origin, &tracker, &cancel, Duration::from_secs(1)).unwrap();
+    let value = http::HeaderValue::from_static("Bearer secret");
+    let options = GateOptions {
+        authorization: Authorization::new(&origin, value),
+        is_sparing: false,
+        patience: Duration::from_secs(1),
+    };
+    let guard = Gate::open(policy, &origin, &tracker, &cancel, options).unwrap();
     Fixture {
         tracker,
         cancel,
@@ -398,4 +403,25 @@ async fn tunnels_carry_bytes_and_end_with_the_guard() {
         .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
     assert!(!f.cancel.is_cancelled());
+}
+
+#[tokio::test]
+async fn credentials_are_sent_to_the_source_and_nowhere_else() {
+    let names = [("film.example", LOOPBACK), ("cdn.example", LOOPBACK)];
+    let tracker = TaskTracker::new();
+    let answer = |_: &str| b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let server = Server::start(&tracker, answer).await;
+    let port = server.address.port();
+    let f = open(&names, &[], &format!("http://film.example:{port}/"));
+    for host in ["film.example", "cdn.example"] {
+        let url = format!("http://{host}:{port}/a");
+        f.ask(&format!(
+            "GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+        .await;
+    }
+    let seen = server.seen.lock().unwrap().join("");
+    let (first, second) = seen.split_once("cdn.example").unwrap();
+    assert!(first.contains("Authorization: Bearer secret\r\n"), "{seen}");
+    assert!(!second.contains("secret"), "{seen}");
 }

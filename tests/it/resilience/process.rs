@@ -114,7 +114,14 @@ impl GatewayProcess {
 
     fn caches(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.path().join("cache")).unwrap();
-        entries.map(|e| e.unwrap().path()).collect()
+        let paths = entries.map(|e| e.unwrap().path());
+        let is_cache = |p: &PathBuf| {
+            p.file_name()
+                .unwrap()
+                .as_encoded_bytes()
+                .starts_with(b"segments-")
+        };
+        paths.filter(is_cache).collect()
     }
 
     fn descriptors(&self) -> usize {

@@ -1,0 +1,217 @@
+//! A whole source into one file: the work of a batch job.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::MediaTime;
+use crate::ffmpeg::{Process, encoder_command};
+use crate::hardware::Accelerator;
+use crate::media::{SourceLocator, StreamRequest};
+use crate::plan::{BatchFile, BatchPlace, BatchPlan, batch_file, plan_batch};
+use crate::source::{GateGuard, InputOptions, ffmpeg_input_options};
+
+use super::error::SessionError;
+use super::open::Opener;
+
+/// Where and how a file is made.
+#[derive(Debug, Clone)]
+pub struct FileOrder {
+    pub locator: SourceLocator,
+    pub request: StreamRequest,
+    /// What HLS playlists put before the names of segments.
+    pub base_url: String,
+    /// Time without progress after which an encoder counts as hung.
+    pub stall_timeout: Duration,
+}
+
+/// How far a file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FileProgress {
+    /// 0 to 100 over all passes; 0 as long as the length of the source is not known.
+    pub percent: f64,
+    /// Media time made, seconds, in the pass that runs.
+    pub seconds: f64,
+    pub duration: Option<f64>,
+    pub frame: u64,
+    /// Pictures per second.
+    pub fps: f64,
+    /// Media time per wall time.
+    pub speed: f64,
+    /// The hardware that encodes; `None` = software.
+    pub accelerator: Option<Accelerator>,
+}
+
+/// A file that was made, in the folder of its order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MadeFile {
+    pub file: BatchFile,
+    pub duration: Option<MediaTime>,
+    pub accelerator: Option<Accelerator>,
+}
+
+/// Time between SIGTERM and SIGKILL: a muxer that is ended may close its file.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Opener {
+    /// Makes the file that `order` asks for in `folder`, which is its own. Ends with `Cancelled` when
+    /// `cancel` is, and when dropped; what is in the folder then is of no use.
+    pub async fn make_file(
+        &self,
+        order: &FileOrder,
+        folder: &Path,
+        progress: &watch::Sender<FileProgress>,
+        cancel: &CancellationToken,
+    ) -> Result<MadeFile, SessionError> {
+        let hardware = self.hardware(order.request.output.hw_accel).await;
+        let facts = cancel.run_until_cancelled(self.facts(&order.locator)).await;
+        let facts = facts.ok_or(SessionError::Cancelled)??;
+        let mut plan = plan_batch(&facts.probe, &order.request, &hardware, &self.plan)?;
+        let place = BatchPlace {
+            folder: folder.to_string_lossy().into_owned(),
+            base_url: order.base_url.clone(),
+        };
+        let mut nth = 0;
+        while nth < plan.passes() {
+            progress.send_modify(|p| {
+                p.duration = plan.duration.map(MediaTime::as_secs_f64);
+                p.accelerator = plan.accelerator();
+            });
+            let pass = Pass {
+                opener: self,
+                order,
+                plan: &plan,
+                place: &place,
+                nth,
+            };
+            match (pass.run(progress, cancel).await, plan.accelerator()) {
+                (Ok(()), _) => nth += 1,
+                (Err(SessionError::Encoder(reason)), Some(accelerator)) => {
+                    self.accelerators.failed(accelerator);
+                    let Some(software) = plan.in_software() else {
+                        return Err(SessionError::Encoder(reason));
+                    };
+                    tracing::warn!(%reason, "a hardware encoder failed; software begins anew");
+                    (plan, nth) = (software, 0);
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        Ok(MadeFile {
+            file: batch_file(plan.format),
+            duration: plan.duration,
+            accelerator: plan.accelerator(),
+        })
+    }
+}
+
+struct Pass<'a> {
+    opener: &'a Opener,
+    order: &'a FileOrder,
+    plan: &'a BatchPlan,
+    place: &'a BatchPlace,
+    nth: usize,
+}
+
+impl Pass<'_> {
+    async fn run(
+        &self,
+        progress: &watch::Sender<FileProgress>,
+        cancel: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let gate = self.opener.gate(&self.order.locator, cancel);
+        let gate =
+            gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
+        let proxy = gate.as_ref().map(GateGuard::proxy_url);
+        let input = ffmpeg_input_options(&self.order.locator, proxy);
+        let invocation = self.plan.pass(self.nth, self.place);
+        let mut command = encoder_command(&self.opener.tools, &input, &invocation);
+        command.arg("-y");
+        let mut process = Process::spawn(&self.opener.launcher, command, GRACE).await?;
+        let stall = self.order.stall_timeout;
+        let mut heard = Instant::now();
+        let mut reports = process.progress.clone();
+        let ended_early = loop {
+            tokio::select! {
+                () = cancel.cancelled() => break Some(SessionError::Cancelled),
+                () = tokio::time::sleep_until(heard + stall) => {
+                    let reason = format!("no progress for {} s", stall.as_secs());
+                    break Some(SessionError::Encoder(reason));
+                }
+                changed = reports.changed() => match changed {
+                    Ok(()) => {
+                        let report = *reports.borrow_and_update();
+                        let before = progress.borrow().seconds;
+                        self.tell(progress, report.time_us, report.frame, report.fps, report.speed);
+                        if progress.borrow().seconds != before {
+                            heard = Instant::now();
+                        }
+                    }
+                    // It has closed its standard error: it ends.
+                    Err(_) => break None,
+                },
+            }
+        };
+        if let Some(error) = ended_early {
+            process.stop();
+            process.wait().await;
+            return Err(error);
+        }
+        let exit = process.wait().await;
+        match exit.success() {
+            true => Ok(()),
+            false => Err(self.failure(
+                &input,
+                gate.as_ref(),
+                exit.log.reason(&self.secrets(&input)),
+            )),
+        }
+    }
+
+    fn secrets<'a>(&'a self, input: &'a InputOptions) -> [&'a str; 2] {
+        [input.url.to_str().unwrap_or_default(), &self.place.folder]
+    }
+
+    fn failure(
+        &self,
+        input: &InputOptions,
+        gate: Option<&GateGuard>,
+        reason: Option<String>,
+    ) -> SessionError {
+        let report = gate.map(GateGuard::report);
+        let seen = report.and_then(|r| match r.last_status {
+            _ if r.truncated => Some("the source's server broke off in the middle".to_owned()),
+            Some(status) if status >= 400 => Some(format!("the source answered {status}")),
+            _ => r.upstream_error,
+        });
+        if let Some(seen) = seen {
+            return SessionError::Gate(seen);
+        }
+        let file = input.url.to_string_lossy();
+        let reason = reason.map(|r| r.replace(file.trim_start_matches("file:"), "the source"));
+        SessionError::Encoder(reason.unwrap_or_else(|| "ffmpeg ended with an error".into()))
+    }
+
+    fn tell(
+        &self,
+        progress: &watch::Sender<FileProgress>,
+        time_us: i64,
+        frame: u64,
+        fps: f64,
+        speed: f64,
+    ) {
+        let seconds = (time_us as f64 / 1e6).max(0.0);
+        let passes = self.plan.passes() as f64;
+        let whole = self.plan.duration.map(MediaTime::as_secs_f64);
+        let share = whole.map_or(0.0, |w| (seconds / w.max(0.001)).clamp(0.0, 1.0));
+        progress.send_modify(|p| {
+            // Audio runs ahead of video now and then: what was shown stays shown.
+            let percent = (self.nth as f64 + share) / passes * 100.0;
+            p.percent = p.percent.max(percent.min(99.9));
+            (p.seconds, p.frame, p.fps, p.speed) = (seconds, frame, fps, speed);
+        });
+    }
+}
