@@ -51,7 +51,7 @@ pub async fn start_engine(config: &Config, gateway: RemoteGateway) -> Result<Eng
     let concurrency = concurrency.unwrap_or(config.transcoding.max_concurrent_jobs);
     tracing::info!(engine = name, gateway = %gateway.url, concurrency, "engine starts");
     engine::run(EngineParts {
-        desk: Desk::Remote(desk),
+        desk: Desk::Remote(Box::new(desk)),
         opener,
         folder: config
             .storage

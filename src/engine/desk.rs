@@ -21,7 +21,7 @@ pub enum Desk {
     /// In the same process.
     Local(LocalDesk),
     /// On another machine.
-    Remote(RemoteDesk),
+    Remote(Box<RemoteDesk>),
 }
 
 /// A job that was given to this engine.
