@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -212,6 +212,10 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         if socket.close(Some(frame)).await.is_ok() {
             // Until the client's own close, without which it might see a reset instead of ours.
             while let Some(Ok(_)) = socket.next().await {}
+            // The rest of what was too large to be read as a message, for the same reason.
+            let mut rest = [0; 4096];
+            let raw = socket.get_mut();
+            while raw.read(&mut rest).await.is_ok_and(|n| n > 0) {}
         }
     };
     // Closed or not, the connection ends here.

@@ -170,6 +170,8 @@ async fn a_stream_whose_end_is_awaited_is_made_to_the_end() {
     .await;
     let source = clip(app.folder.path(), "clip.mkv", 40);
     let job = app.stream(&source, json!({})).await;
+    // Somebody plays it: asking how far it is means no more.
+    app.file(&job, "segment_00000.ts").await;
     app.status_until(&job, LIMIT, |s| s["phase"] == "idle")
         .await;
     let mut socket = Socket::open(&app).await;
