@@ -14,7 +14,33 @@ use crate::media::gateway_ffmpegs;
 use crate::runs;
 
 /// One file of each kind that has surprised players.
-const CHOSEN: &[&str] = &["plain/video_short.mp4"];
+const CHOSEN: &[&str] = &[
+    "plain/video_short.mp4",
+    "rotation/sample_portrait.mp4",
+    "rotation/internal_emulator_transformer_output_270_rotated.mp4",
+    "vfr/street.mp4",
+    "phone-vfr/Issue 515 (java).mp4",
+    "edit-list/edit_list_positive_shift.mp4",
+    "edit-list/mov-1elist-1ctts.mov",
+    "edit-list/mov_stream_shorter_than_movie.mov",
+    "interlaced/interlaced_crop.mp4",
+    "interlaced/scte20.ts",
+    "interlaced/xdcam8mp2-1s_small.ts",
+    "mpeg-ps/roundup1414.mpg",
+    "pts-wrap/pts-wrap-bottle.ts",
+    "ts/bbb_2500ms.ts",
+    "avi/sample.avi",
+    "vp9/bear-vp9-odd-dimensions.webm",
+    "webm/bbb_642x642_768kbps_30fps_vp9.webm",
+    "webm/bbb_960x540_60fps_vp8.webm",
+    "flv/streamloop.flv",
+    "camera/sample.3gp",
+    "camera/100_0306.AVI",
+    "timestamps/bbb_800x640_768kbps_30fps_avc_2b_firstpts_10_sec.mp4",
+    "timestamps/sample_shorter_audio.mp4",
+    "audio-only/bear-opus.mka",
+    "audio-only/bear-vbr-xing-header.mp3",
+];
 
 /// Longest file that is taken, seconds.
 const LONGEST: f64 = 65.0;
