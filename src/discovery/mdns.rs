@@ -1,8 +1,9 @@
 //! The mDNS service `_ghoststream._tcp` with what the official client's listener reads.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use mdns_sd::{DaemonEvent, IfKind, ServiceDaemon, ServiceInfo};
+use mdns_sd::{DaemonEvent, IfKind, Receiver, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio_util::sync::CancellationToken;
 
 use super::Announcement;
@@ -14,6 +15,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const REPEAT: Duration = Duration::from_millis(200);
 /// Three probes, 250 ms apart, and the announcement that follows, with time to spare.
 const PROBING: Duration = Duration::from_millis(2500);
+/// Time for others to say that they are there.
+const LOOK: Duration = Duration::from_millis(1000);
 /// Waiting for others on this machine to announce themselves.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
 const TURN_TRIES: usize = 100;
@@ -24,17 +27,17 @@ const MAX_VALUE_BYTES: usize = 240;
 /// first (RFC 6762 sections 8 and 9).
 pub(super) async fn announce(about: Announcement, stop: CancellationToken) {
     let turn = take_turn().await;
-    let started = ServiceDaemon::new().and_then(|daemon| {
-        let info = service_info(&about)?;
-        let name = info.get_fullname().to_owned();
-        let events = daemon.monitor()?;
+    let daemon = ServiceDaemon::new().and_then(|daemon| {
         if !about.is_local() {
             // Others would be told to look for us on their own machine.
             daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
         }
-        daemon.register(info)?;
-        Ok((daemon, events, name))
+        Ok(daemon)
     });
+    let started = match daemon {
+        Ok(daemon) => register(daemon, &about).await,
+        Err(error) => Err(error),
+    };
     let (daemon, events, name) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -90,14 +93,57 @@ async fn take_turn() -> Option<std::fs::File> {
     None
 }
 
-fn service_info(about: &Announcement) -> Result<ServiceInfo, mdns_sd::Error> {
-    let instance = about.name.replace(' ', "-");
-    let host = format!("{}.local.", host_label(&instance));
+type Registered = (ServiceDaemon, Receiver<DaemonEvent>, String);
+
+/// Announces under a name that nobody has. The library would find that out too, but meanwhile answer
+/// for the taken name, and clients that are looking would keep what they heard.
+async fn register(
+    daemon: ServiceDaemon,
+    about: &Announcement,
+) -> Result<Registered, mdns_sd::Error> {
+    let taken = taken_names(&daemon).await?;
+    let info = service_info(about, &free_name(&about.name.replace(' ', "-"), &taken))?;
+    let name = info.get_fullname().to_owned();
+    let events = daemon.monitor()?;
+    daemon.register(info)?;
+    Ok((daemon, events, name))
+}
+
+/// Full names of the gateways that are there.
+async fn taken_names(daemon: &ServiceDaemon) -> Result<HashSet<String>, mdns_sd::Error> {
+    let found = daemon.browse(SERVICE_TYPE)?;
+    let mut taken = HashSet::new();
+    let looking = async {
+        while let Ok(event) = found.recv_async().await {
+            if let ServiceEvent::ServiceFound(_, name) = event {
+                taken.insert(name.to_lowercase());
+            }
+        }
+    };
+    // Those that are there answer at once.
+    let _ = tokio::time::timeout(LOOK, looking).await;
+    daemon.stop_browse(SERVICE_TYPE)?;
+    Ok(taken)
+}
+
+/// `instance`, with a number where that is taken.
+fn free_name(instance: &str, taken: &HashSet<String>) -> String {
+    let is_free = |name: &String| {
+        let full = format!("{name}.{SERVICE_TYPE}").to_lowercase();
+        !taken.contains(&full)
+    };
+    let numbered = (2..).map(|n| format!("{instance} ({n})"));
+    let mut names = std::iter::once(instance.to_owned()).chain(numbered);
+    names.find(is_free).unwrap_or_else(|| instance.to_owned())
+}
+
+fn service_info(about: &Announcement, instance: &str) -> Result<ServiceInfo, mdns_sd::Error> {
+    let host = format!("{}.local.", host_label(instance));
     let properties = properties(about);
     let info = |ip: &str| {
         ServiceInfo::new(
             SERVICE_TYPE,
-            &instance,
+            instance,
             &host,
             ip,
             about.address.port(),
@@ -163,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_record_is_what_the_listener_reads() {
-        let info = service_info(&about()).unwrap();
+        let info = service_info(&about(), "GhostStream-Transcoder").unwrap();
         assert_eq!(
             info.get_fullname(),
             "GhostStream-Transcoder._ghoststream._tcp.local."
@@ -179,9 +225,19 @@ mod tests {
         }
         let mut one = about();
         one.address = ([192, 168, 4, 2], 80).into();
-        let info = service_info(&one).unwrap();
+        let info = service_info(&one, "one").unwrap();
         assert!(!info.is_addr_auto());
         assert_eq!(info.get_addresses_v4().len(), 1);
+    }
+
+    #[test]
+    fn taken_names_get_a_number() {
+        let full = |name: &str| format!("{name}.{SERVICE_TYPE}").to_lowercase();
+        let mut taken = HashSet::from([full("TV")]);
+        assert_eq!(free_name("Attic", &taken), "Attic");
+        assert_eq!(free_name("tv", &taken), "tv (2)");
+        taken.insert(full("tv (2)"));
+        assert_eq!(free_name("tv", &taken), "tv (3)");
     }
 
     #[test]
