@@ -34,7 +34,6 @@ const CHOSEN: &[&str] = &[
     "webm/bbb_642x642_768kbps_30fps_vp9.webm",
     "webm/bbb_960x540_60fps_vp8.webm",
     "flv/streamloop.flv",
-    "camera/sample.3gp",
     "camera/100_0306.AVI",
     "timestamps/bbb_800x640_768kbps_30fps_avc_2b_firstpts_10_sec.mp4",
     "timestamps/sample_shorter_audio.mp4",
