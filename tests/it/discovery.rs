@@ -43,6 +43,25 @@ fn check(posted: &Posted, secret: &[u8]) -> Value {
     words
 }
 
+/// Whether this machine hears its own multicasts: some containers have no interface for them.
+pub(crate) fn multicast_works() -> bool {
+    let group = std::net::Ipv4Addr::new(239, 255, 42, 99);
+    let heard = || -> std::io::Result<()> {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        socket.join_multicast_v4(&group, &std::net::Ipv4Addr::UNSPECIFIED)?;
+        socket.set_multicast_loop_v4(true)?;
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
+        let port = socket.local_addr()?.port();
+        socket.send_to(b"hello", (group, port))?;
+        socket.recv_from(&mut [0; 16]).map(|_| ())
+    };
+    let works = heard();
+    if let Err(error) = &works {
+        eprintln!("left out: no multicast on this machine ({error})");
+    }
+    works.is_ok()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_registers_again_and_again_and_withdraws() {
     let hub = Receiver::start(&[500]).await;
