@@ -267,7 +267,7 @@ impl Batches {
             }
             tracing::info!(job.id = %id, "an old batch job and its file are deleted");
         }
-        let known = |id: JobId| self.registry.jobs().iter().any(|j| j.id == id);
+        let known = |id: JobId| self.registry.job(id).is_ok();
         if let Err(error) = self.folders.sweep(known).await {
             tracing::warn!(%error, "cannot look for files that belong to no job");
         }
@@ -275,8 +275,7 @@ impl Batches {
     }
 
     pub(super) fn job_of(&self, id: &QueueId) -> Option<Arc<Job>> {
-        let id: JobId = id.as_str().parse().ok()?;
-        self.registry.jobs().into_iter().find(|j| j.id == id)
+        self.registry.job(id.as_str().parse().ok()?).ok()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::job::{Failure, Progress};
-use crate::session::Opener;
+use crate::session::{FileProgress, Opener};
 
 use super::desk::{Assignment, Desk};
 use super::error::DeskError;
@@ -101,7 +101,7 @@ impl Engine {
     /// Does one job, as long as it is ours.
     async fn serve(&self, work: &Assignment) {
         tracing::info!(job.id = %work.job, lease.attempt = work.attempt, "work begins");
-        let (progress, watched) = watch::channel(0.0);
+        let (progress, watched) = watch::channel(FileProgress::default());
         let doing = async {
             let made = match self.shop.make(work, &progress).await {
                 Ok(made) => made,
@@ -154,11 +154,11 @@ impl Engine {
     }
 
     /// Renews the lease until it is lost.
-    async fn keep(&self, work: &Assignment, progress: watch::Receiver<f64>) {
+    async fn keep(&self, work: &Assignment, progress: watch::Receiver<FileProgress>) {
         let mut good_until = Instant::now() + work.lease;
         loop {
             tokio::time::sleep(work.lease / 3).await;
-            let (percent, message) = (*progress.borrow(), String::new());
+            let (percent, message) = (progress.borrow().percent, String::new());
             let asked = Instant::now();
             match self.desk.renew(work, Progress { percent, message }).await {
                 Ok(()) => good_until = asked + work.lease,

@@ -11,7 +11,7 @@ use crate::hls::{Cue, parse_webvtt, webvtt_segment};
 use crate::media::{SourceLocator, SubtitleRequest};
 use crate::package::TS_ORIGIN;
 use crate::plan::{Invocation, SubtitleOrigin, SubtitleSpan, subtitle_run};
-use crate::source::{GateGuard, SourceError, ffmpeg_input_options};
+use crate::source::{GateGuard, SourceError};
 
 use super::error::SessionError;
 use super::open::Opener;
@@ -210,10 +210,7 @@ impl Opener {
         run: Invocation,
         within: Duration,
     ) -> Result<String, SessionError> {
-        let gate = self.gate(locator, &self.cancel);
-        let gate =
-            gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
-        let input = ffmpeg_input_options(locator, gate.as_ref().map(GateGuard::proxy_url));
+        let (input, gate) = self.input(locator)?;
         let text = read_text(&self.tools, &self.launcher, &input, &run, within).await;
         text.map_err(|error| {
             let report = gate.as_ref().map(GateGuard::report);

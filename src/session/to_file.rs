@@ -12,7 +12,7 @@ use crate::ffmpeg::{Process, encoder_command};
 use crate::hardware::Accelerator;
 use crate::media::{SourceLocator, StreamRequest};
 use crate::plan::{BatchFile, BatchPlace, BatchPlan, batch_file, plan_batch};
-use crate::source::{GateGuard, InputOptions, ffmpeg_input_options};
+use crate::source::{GateGuard, InputOptions};
 
 use super::error::SessionError;
 use super::open::Opener;
@@ -122,11 +122,7 @@ impl Pass<'_> {
         progress: &watch::Sender<FileProgress>,
         cancel: &CancellationToken,
     ) -> Result<(), SessionError> {
-        let gate = self.opener.gate(&self.order.locator, cancel);
-        let gate =
-            gate.map_err(|e| SessionError::Encoder(format!("cannot open a local port: {e}")))?;
-        let proxy = gate.as_ref().map(GateGuard::proxy_url);
-        let input = ffmpeg_input_options(&self.order.locator, proxy);
+        let (input, gate) = self.opener.input(&self.order.locator)?;
         let invocation = self.plan.pass(self.nth, self.place);
         let mut command = encoder_command(&self.opener.tools, &input, &invocation);
         command.arg("-y");
