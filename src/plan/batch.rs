@@ -288,9 +288,6 @@ impl BatchPlan {
         // Five seconds between key frames: files are sought too.
         let gop = (video.rate.as_f64() * 5.0).round().max(1.0) as i64;
         let mut encoder = encoder_options(video, encode, gop);
-        if let Some(at) = encoder.iter().position(|a| a == "-g") {
-            encoder[at + 1] = gop.to_string();
-        }
         if self.format == OutputFormat::Mkv || self.format == OutputFormat::Webm {
             // A tag of MP4 means nothing here.
             if let Some(at) = encoder.iter().position(|a| a == "-tag:v") {
@@ -430,6 +427,12 @@ mod tests {
         );
         let hls = line(&request(Hls, VideoChoice::H264, AudioChoice::Aac), 0).unwrap();
         assert!(hls.contains("-hls_base_url 1/") && hls.contains("segment_%05d.ts"));
+        // Files can be sought: a key frame every five seconds, whatever the codec.
+        let hevc = line(&request(Mkv, VideoChoice::H265, AudioChoice::Aac), 0).unwrap();
+        assert!(
+            hevc.contains(":keyint=150") && mp4.contains("-g 150"),
+            "{hevc}"
+        );
         let refused = line(&request(Webm, VideoChoice::H264, AudioChoice::Aac), 0);
         assert_eq!(
             refused.unwrap_err().to_string(),

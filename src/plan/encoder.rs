@@ -68,8 +68,8 @@ pub(super) fn upload_filters(accelerator: Option<Accelerator>) -> &'static [&'st
 /// Distance of key frames that are made without being asked for.
 const NEVER: &str = "9999";
 
-/// Encoder and rate control. `gop` is the distance of key frames in pictures for encoders that do not
-/// make them where they are asked to.
+/// Encoder and rate control. `gop` is the distance of key frames in pictures in files, and in streams of
+/// encoders that do not make them where they are asked to.
 pub(super) fn encoder_options(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
     match encode.accelerator {
         None => software(video, encode, gop),
@@ -77,9 +77,20 @@ pub(super) fn encoder_options(video: &VideoPlan, encode: &VideoEncode, gop: i64)
     }
 }
 
+/// Distance of the key frames that are made without being asked for: none in streams, whose cuts are,
+/// but for an encoder that does not listen.
+fn regular_distance(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> String {
+    match encode.unhurried || !video.codec.obeys_cuts() {
+        true => gop.to_string(),
+        false => NEVER.to_owned(),
+    }
+}
+
 fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
     let max_rate = video.max_bitrate.bits_per_second().to_string();
     let buffer = video.buffer_bits().to_string();
+    let regular = regular_distance(video, encode, gop);
+    let regular = regular.as_str();
     let mut out = strings(&["-c:v", encode.encoder]);
     let quality = match video.codec {
         VideoCodec::H264 => {
@@ -90,7 +101,7 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
                 "-forced-idr",
                 "1",
                 "-g",
-                NEVER,
+                regular,
             ]));
             if !encode.reorders {
                 out.extend(strings(&["-bf", "0"]));
@@ -114,9 +125,12 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
                 "-forced-idr",
                 "1",
             ]));
-            let fixed = "log-level=error:scenecut=0:open-gop=0:keyint=9999:min-keyint=1";
+            let fixed = "log-level=error:scenecut=0:open-gop=0:min-keyint=1";
             let order = if encode.reorders { "" } else { ":bframes=0" };
-            out.extend(strings(&["-x265-params", &format!("{fixed}{order}")]));
+            out.extend(strings(&[
+                "-x265-params",
+                &format!("{fixed}:keyint={regular}{order}"),
+            ]));
             "26"
         }
         VideoCodec::Vp9 => {
@@ -125,7 +139,7 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
                 false => ("realtime", "8"),
             };
             out.extend(strings(&["-deadline", deadline, "-cpu-used", speed]));
-            out.extend(strings(&["-row-mt", "1", "-g", NEVER]));
+            out.extend(strings(&["-row-mt", "1", "-g", regular]));
             if !encode.unhurried {
                 out.extend(strings(&["-lag-in-frames", "0", "-auto-alt-ref", "0"]));
             }
@@ -133,7 +147,7 @@ fn software(video: &VideoPlan, encode: &VideoEncode, gop: i64) -> Vec<String> {
         }
         VideoCodec::Av1 => {
             let preset = if encode.unhurried { "8" } else { "10" };
-            out.extend(strings(&["-preset", preset, "-g", &gop.to_string()]));
+            out.extend(strings(&["-preset", preset, "-g", regular]));
             "35"
         }
     };
@@ -183,10 +197,7 @@ fn hardware(
         Accelerator::Amf => out.extend(strings(&["-quality", "balanced", "-rc", "vbr_peak"])),
         Accelerator::VideoToolbox => {}
     }
-    let gop = match video.codec {
-        VideoCodec::Av1 => gop.to_string(),
-        _ => NEVER.to_owned(),
-    };
+    let gop = regular_distance(video, encode, gop);
     let max = video.max_bitrate.bits_per_second();
     let target = encode
         .target_bitrate
