@@ -94,6 +94,14 @@ impl JobSpec {
         }
     }
 
+    /// What the job is a part of, by its id. `None`: it stands alone.
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            JobSpec::Transcode(_) => None,
+            JobSpec::Batch(spec) => spec.session_id.as_deref(),
+        }
+    }
+
     /// The stored form: `{"v": 1, "spec": {"kind": ..., ...}}`.
     pub fn to_json(&self) -> Result<String, SpecError> {
         Ok(serde_json::to_string(&Versioned {

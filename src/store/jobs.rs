@@ -43,8 +43,8 @@ pub struct JobCount {
 
 const INSERT: &str = "INSERT INTO jobs (id, version, kind, requires, spec_json, state, priority, \
      parents_json, retry_json, attempts, failures, expiries, not_before, worker, unsuited_json, \
-     created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, NULL, '[]', $11, $11)";
+     created_at, updated_at, owner) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, NULL, '[]', $11, $11, $12)";
 
 const INSERT_PARENT: &str = "INSERT INTO job_parents (parent, child) VALUES ($1, $2)";
 
@@ -117,7 +117,8 @@ impl Store {
                 .bind(parents)
                 .bind(retry)
                 .bind(job.not_before.as_millis())
-                .bind(job.created_at.as_millis());
+                .bind(job.created_at.as_millis())
+                .bind(job.spec.owner());
             transaction.execute(insert).await?;
             for parent in &job.parents {
                 let parent = sqlx::query(INSERT_PARENT)
@@ -202,6 +203,17 @@ impl Store {
                 .bind(filter.worker.as_ref().map(WorkerId::as_str))
                 .bind(filter.after.as_ref().map(QueueId::as_str))
                 .bind(limit)
+                .fetch_all(pool)
+                .await?
+        });
+        jobs(rows)
+    }
+
+    /// All jobs that belong to `owner` ([`JobSpec::owner`](crate::job::JobSpec::owner)), oldest first.
+    pub async fn owned_by(&self, owner: &str) -> Result<Vec<Job>, StoreError> {
+        let rows: Vec<JobRow> = on_either!(self, read, |pool| {
+            sqlx::query_as("SELECT * FROM jobs WHERE owner = $1 ORDER BY seq")
+                .bind(owner)
                 .fetch_all(pool)
                 .await?
         });

@@ -57,13 +57,19 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
 
 /// Migrations, oldest first. Those that were ever released never change.
-const SQLITE: &[&str] = &[include_str!("sqlite/0001_jobs.sql")];
-const POSTGRES: &[&str] = &[include_str!("postgres/0001_jobs.sql")];
+const SQLITE: &[(&str, &str)] = &[
+    ("jobs", include_str!("sqlite/0001_jobs.sql")),
+    ("documents", include_str!("sqlite/0002_documents.sql")),
+];
+const POSTGRES: &[(&str, &str)] = &[
+    ("jobs", include_str!("postgres/0001_jobs.sql")),
+    ("documents", include_str!("postgres/0002_documents.sql")),
+];
 
-fn migrator(scripts: &'static [&'static str]) -> Migrator {
-    let migrations = scripts.iter().zip(1..).map(|(sql, version)| {
+fn migrator(scripts: &'static [(&'static str, &'static str)]) -> Migrator {
+    let migrations = scripts.iter().zip(1..).map(|((name, sql), version)| {
         let up = MigrationType::Simple;
-        Migration::new(version, "jobs".into(), up, (*sql).into_sql_str(), false)
+        Migration::new(version, (*name).into(), up, (*sql).into_sql_str(), false)
     });
     Migrator::with_migrations(migrations.collect())
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use ghoststream::base::{LeaseToken, QueueId, UnixMillis, WorkerId};
 use ghoststream::job::{
-    Event, Failure, Job, JobKind, JobOutput, JobSpec, JobState, NewJob, Progress, Proof,
+    BatchSpec, Event, Failure, Job, JobKind, JobOutput, JobSpec, JobState, NewJob, Progress, Proof,
     RetryPolicy, TranscodeSpec, Worker, apply,
 };
-use ghoststream::store::{Claim, JobFilter, JobOrder, Store, StoreError, Wanted};
+use ghoststream::store::{
+    Claim, Collection, Document, JobFilter, JobOrder, Store, StoreError, Wanted,
+};
 use tokio::task::JoinSet;
 
 use crate::databases::on_each;
@@ -493,4 +495,95 @@ async fn a_store_that_cannot_be_opened_says_why() {
         let error = open(url).await.unwrap_err().to_string();
         assert!(error.contains(told) && !error.contains("secret"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn documents_are_changed_by_who_read_them_last() {
+    const VIDEOS: Collection = Collection("videos");
+    on_each(async |database| {
+        let store = database.store().await;
+        let value = |title: &str| BTreeMap::from([("title".to_owned(), title.to_owned())]);
+        for name in ["b", "a"] {
+            let title = value(name);
+            let inserted = store.insert_document(VIDEOS, name, &title, at(1));
+            inserted.await.unwrap();
+        }
+        let again = store.insert_document(VIDEOS, "a", &value("x"), at(2)).await;
+        assert!(matches!(again, Err(StoreError::Exists)));
+        let elsewhere = Collection("projects");
+        store
+            .insert_document(elsewhere, "a", &value("ώρα"), at(2))
+            .await
+            .unwrap();
+
+        assert!(
+            store
+                .write_document(VIDEOS, "a", 0, &value("new"), at(3))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !store
+                .write_document(VIDEOS, "a", 0, &value("late"), at(4))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !store
+                .write_document(VIDEOS, "c", 0, &value("none"), at(4))
+                .await
+                .unwrap()
+        );
+
+        let a: Document<BTreeMap<String, String>> =
+            store.document(VIDEOS, "a").await.unwrap().unwrap();
+        assert_eq!((a.version, &a.value), (1, &value("new")));
+        assert_eq!((a.created_at, a.updated_at), (at(1), at(3)));
+        let all: Vec<Document<BTreeMap<String, String>>> = store.documents(VIDEOS).await.unwrap();
+        assert_eq!(
+            all.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(),
+            ["b", "a"]
+        );
+
+        assert!(store.remove_document(VIDEOS, "a").await.unwrap());
+        assert!(!store.remove_document(VIDEOS, "a").await.unwrap());
+        let other = store
+            .document::<BTreeMap<String, String>>(elsewhere, "a")
+            .await
+            .unwrap();
+        assert_eq!(other.unwrap().value, value("ώρα"));
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_what_they_belong_to() {
+    on_each(async |database| {
+        let store = database.store().await;
+        for (name, owner) in [
+            ("3", Some("film")),
+            ("1", Some("other")),
+            ("2", Some("film")),
+            ("4", None),
+        ] {
+            let mut new = new_job(name, "h264");
+            let request = serde_json::from_str("{}").unwrap();
+            let (source, session_id) = ("a.mkv".to_owned(), owner.map(str::to_owned));
+            new.spec = JobSpec::Batch(Box::new(BatchSpec {
+                source,
+                request,
+                session_id,
+            }));
+            store.insert(&Job::new(new, at(0))).await.unwrap();
+        }
+        let of_film = store.owned_by("film").await.unwrap();
+        assert_eq!(
+            of_film.iter().map(|j| j.id.as_str()).collect::<Vec<_>>(),
+            ["3", "2"]
+        );
+        assert_eq!(store.owned_by("none").await.unwrap(), []);
+        store.close().await;
+    })
+    .await;
 }
