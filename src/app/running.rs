@@ -17,15 +17,17 @@ use crate::config::Config;
 use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
-use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
+use crate::http::{Access, AppState, Callbacks, Machine, RunnerSockets, ServerSettings, router, serve};
+use crate::http::tell_ends_of_videos;
 use crate::queries::{Queries, QueryParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 use crate::store::Store;
+use crate::videos::{VideoParts, Videos};
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    hub_settings, opener, query_folder, query_settings, session_settings,
+    hub_settings, opener, query_folder, query_settings, session_settings, video_settings,
 };
 
 use super::node::NodeIdentity;
@@ -98,15 +100,27 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     });
     let batches = Batches::start(BatchParts {
         registry: registry.clone(),
-        opener,
+        opener: opener.clone(),
         dispatcher: dispatcher.clone(),
         settings: batch_settings(config)?,
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    let videos = Videos::start(VideoParts {
+        opener,
+        dispatcher: dispatcher.clone(),
+        artifacts: artifacts.clone(),
+        queries: queries.clone(),
+        settings: video_settings(config)?,
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
+    let videos = videos.await?;
     let state = AppState {
         registry: registry.clone(),
         batches: batches.await?,
+        sockets: RunnerSockets::new(&videos, &work, &cancel),
+        videos,
         dispatcher,
         artifacts,
         advertised_url: config
@@ -135,6 +149,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
             config.server.max_websocket_connections as usize,
         )),
     };
+    let (telling, told) = (tell_ends_of_videos(state.clone()), cancel.clone());
+    work.spawn(async move { told.run_until_cancelled(telling).await });
     let settings = ServerSettings {
         max_connections: config.server.max_connections as usize,
         header_timeout: Duration::from_secs(u64::from(config.server.header_timeout_seconds)),

@@ -15,7 +15,7 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, files, health, jobs, machine, presence,
+    access, artifacts, distconv, download, engines, files, health, jobs, machine, peertube, presence,
     progress, queries, sharing, stream, transcode,
 };
 
@@ -37,6 +37,7 @@ pub fn router(state: AppState) -> Router {
             Method::GET,
             Method::HEAD,
             Method::POST,
+            Method::PATCH,
             Method::DELETE,
             Method::OPTIONS,
         ])
@@ -95,6 +96,7 @@ pub fn router(state: AppState) -> Router {
             get(artifacts::download).put(artifacts::upload),
         )
         .merge(distconv::routes())
+        .merge(peertube::routes())
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
