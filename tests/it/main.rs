@@ -44,6 +44,8 @@ mod media;
 #[cfg(test)]
 mod package;
 #[cfg(test)]
+mod peertube;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod progress;
