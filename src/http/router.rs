@@ -6,7 +6,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
@@ -127,12 +127,19 @@ async fn shaped(response: Response) -> Response {
     ApiError::new(status, text.unwrap_or(reason)).into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::not_found("Not Found")
+async fn not_found(uri: Uri) -> Response {
+    match peertube::is_own(uri.path()) {
+        true => peertube::nothing(StatusCode::NOT_FOUND),
+        false => ApiError::not_found("Not Found").into_response(),
+    }
 }
 
-async fn method_not_allowed() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+async fn method_not_allowed(uri: Uri) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    match peertube::is_own(uri.path()) {
+        true => peertube::nothing(status),
+        false => ApiError::new(status, "Method Not Allowed").into_response(),
+    }
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

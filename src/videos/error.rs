@@ -2,7 +2,6 @@
 
 use crate::artifact::ArtifactError;
 use crate::dispatch::DispatchError;
-use crate::queries::QueryError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -65,11 +64,5 @@ impl VideoError {
             StorageFull | QuotaExceeded => VideoError::DiskFull,
             kind => VideoError::Disk(kind),
         }
-    }
-}
-
-impl From<&QueryError> for VideoError {
-    fn from(error: &QueryError) -> Self {
-        VideoError::Bad(error.to_string())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 use url::Url;
 use uuid::Uuid;
 
@@ -15,9 +16,10 @@ use crate::job::runner::{Rendition, RunnerWork, Storyboard, StudioTask, fps_for,
 use crate::media::query::{Fit, PictureFormat, Position, ThumbQuery};
 use crate::media::{SourceLocator, SourceProbe};
 use crate::queries::Query;
+use crate::source::{InputOptions, picture_input_options};
 
 use super::error::VideoError;
-use super::files::{Incoming, StoredFile, remove};
+use super::files::{Incoming, StoredFile};
 use super::model::{Callback, Planned, VIDEOS, Video, VideoFacts, VideoSource};
 use super::service::Videos;
 use super::work::{PREVIEW, SOURCE};
@@ -81,6 +83,11 @@ const THUMBNAIL: Fit = Fit {
     height: Some(480),
     upscale: false,
 };
+/// How a JPEG begins.
+const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+/// Bytes of a picture that tell its format, and the largest one that is taken.
+const MAGIC_BYTES: u64 = 16;
+const MAX_PICTURE_BYTES: u64 = 16 << 20;
 const THUMBNAIL_FILE: &str = "thumbnail.jpg";
 
 fn bad(text: impl Into<String>) -> VideoError {
@@ -171,6 +178,7 @@ impl Videos {
         let tasks = self.tasks(&submission, order, &wanted).await?;
         if wanted.jobs.contains(&Job::AudioMerge) {
             submission.rename("previewFile", PREVIEW).await?;
+            self.check_picture(&submission).await?;
         }
         let locator = match &source {
             VideoSource::Upload => {
@@ -234,6 +242,35 @@ impl Videos {
         Ok(id)
     }
 
+    /// Whether what was sent along is a picture.
+    async fn check_picture(&self, submission: &Submission) -> Result<(), VideoError> {
+        let path = submission.folder.join(PREVIEW);
+        let size = tokio::fs::metadata(&path).await.map_err(VideoError::disk)?.len();
+        if size > MAX_PICTURE_BYTES {
+            return Err(bad(format!("previewFile: is larger than {MAX_PICTURE_BYTES} bytes")));
+        }
+        match self.picture(path).await? {
+            Some(_) => Ok(()),
+            None => Err(bad("previewFile: is no picture (JPEG, PNG, WebP)")),
+        }
+    }
+
+    /// How ffmpeg reads the picture at `path`; `None`: it is none.
+    pub(super) async fn picture(
+        &self,
+        path: std::path::PathBuf,
+    ) -> Result<Option<InputOptions>, VideoError> {
+        let mut start = Vec::new();
+        let file = tokio::fs::File::open(&path).await.map_err(VideoError::disk)?;
+        let read = file.take(MAGIC_BYTES).read_to_end(&mut start).await;
+        read.map_err(VideoError::disk)?;
+        let locator = self.folders.locator(path).ok_or(VideoError::NoSuchFile)?;
+        let SourceLocator::File(file) = locator else {
+            return Ok(None);
+        };
+        Ok(picture_input_options(&file, &start))
+    }
+
     /// The steps of an edit, their files in place.
     async fn tasks(
         &self,
@@ -284,15 +321,9 @@ impl Videos {
         facts: &VideoFacts,
         source: SourceLocator,
     ) -> Result<Option<String>, VideoError> {
-        let preview = submission.folder.join(PREVIEW);
-        let (locator, field) = match facts.has_pictures() {
-            true => (source, None),
-            false if tokio::fs::try_exists(&preview).await.unwrap_or(false) => {
-                let preview = self.folders.locator(preview);
-                (preview.ok_or(VideoError::NoSuchFile)?, Some("previewFile"))
-            }
-            false => return Ok(None),
-        };
+        if !facts.has_pictures() {
+            return self.thumbnail_of_preview(submission).await;
+        }
         let query = Query::Thumb(ThumbQuery {
             position: Position::Auto,
             fit: THUMBNAIL,
@@ -300,21 +331,34 @@ impl Videos {
             quality: 80,
             watermark: None,
         });
-        let prepared = self.queries.prepare_known(locator, query).await;
+        let prepared = self.queries.prepare_known(source, query).await;
         let answer = match prepared {
             Ok(prepared) => prepared.answer().await,
             Err(error) => Err(error),
         };
-        let picture = match (answer, field) {
-            (Ok(picture), _) => picture,
-            (Err(error), Some(field)) => return Err(bad(format!("{field}: {error}"))),
-            (Err(error), None) => {
+        let picture = match answer {
+            Ok(picture) => picture,
+            Err(error) => {
                 // The video can be transcoded all the same.
                 tracing::warn!(video = submission.id, %error, "a video has no picture");
                 return Ok(None);
             }
         };
         self.put_artifact(&submission.id, THUMBNAIL_FILE, picture)
+            .await?;
+        Ok(Some(THUMBNAIL_FILE.to_owned()))
+    }
+
+    /// A JPEG that was sent along is the picture of a sound.
+    async fn thumbnail_of_preview(
+        &self,
+        submission: &Submission,
+    ) -> Result<Option<String>, VideoError> {
+        let picture = match tokio::fs::read(submission.folder.join(PREVIEW)).await {
+            Ok(picture) if picture.starts_with(JPEG) => picture,
+            _ => return Ok(None),
+        };
+        self.put_artifact(&submission.id, THUMBNAIL_FILE, picture.into())
             .await?;
         Ok(Some(THUMBNAIL_FILE.to_owned()))
     }
@@ -339,11 +383,6 @@ impl Videos {
         let owner: Result<QueueId, _> = id.parse();
         let name = owner.and_then(|owner| ArtifactName::new(owner, file));
         name.map_err(|_| VideoError::NoSuchFile)
-    }
-
-    /// Deletes the folder of an upload.
-    pub(super) async fn drop_uploads(&self, id: &str) {
-        remove(&self.folders.uploads(id)).await;
     }
 }
 

@@ -15,7 +15,9 @@ mod wire;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
+use http::StatusCode;
 
 use super::state::AppState;
 
@@ -84,8 +86,7 @@ pub(super) fn routes() -> Router<AppState> {
         )
         .route(&jobs, get(admin::jobs))
         .route(&format!("{jobs}/{{job}}/cancel"), post(admin::cancel_job))
-        .route(&format!("{jobs}/{{job}}"), delete(admin::remove_job))
-        .route(&format!("{RUNNERS}/{{*rest}}"), any(nothing));
+        .route(&format!("{jobs}/{{job}}"), delete(admin::remove_job));
     let large = Router::new()
         .route(&format!("{jobs}/{{job}}/update"), post(jobs::update))
         .route(&format!("{jobs}/{{job}}/success"), post(jobs::success));
@@ -107,15 +108,12 @@ pub(super) fn routes() -> Router<AppState> {
     all.route("/videos", get(videos::list))
         .route("/videos/", get(videos::list))
         .route("/socket.io/", any(socket::connect))
-        .method_not_allowed_fallback(not_allowed)
 }
 
-async fn nothing() -> problem::Problem {
-    problem::Problem::not_found("there is no such path")
-}
-
-async fn not_allowed() -> problem::Problem {
-    problem::Problem::new(http::StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+/// A path or a method that there is not.
+pub(super) fn nothing(status: StatusCode) -> Response {
+    let text = status.canonical_reason().unwrap_or("there is no such path");
+    problem::Problem::new(status, text).into_response()
 }
 
 #[cfg(test)]
