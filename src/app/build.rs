@@ -261,7 +261,10 @@ pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartErro
         live_stalled_after: seconds(p.live_stalled_after_seconds),
         resolutions: p.resolutions.clone(),
         keeps_original: p.always_transcode_original_resolution,
-        local_fallback: p.local_fallback_seconds.filter(|_| engine.enabled).map(seconds),
+        local_fallback: p
+            .local_fallback_seconds
+            .filter(|_| engine.enabled)
+            .map(seconds),
         concurrency: concurrency as usize,
         max_upload_bytes: most.bytes(),
         encoder_stall: seconds(config.transcoding.stall_timeout),

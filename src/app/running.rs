@@ -17,8 +17,10 @@ use crate::config::Config;
 use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
-use crate::http::{Access, AppState, Callbacks, Machine, RunnerSockets, ServerSettings, router, serve};
 use crate::http::tell_ends_of_videos;
+use crate::http::{
+    Access, AppState, Callbacks, Machine, RunnerSockets, ServerSettings, router, serve,
+};
 use crate::queries::{Queries, QueryParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
@@ -106,7 +108,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
-    let videos = Videos::start(VideoParts {
+    let videos = Box::pin(Videos::start(VideoParts {
         opener,
         dispatcher: dispatcher.clone(),
         artifacts: artifacts.clone(),
@@ -114,7 +116,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         settings: video_settings(config)?,
         tracker: work.clone(),
         cancel: cancel.clone(),
-    });
+    }));
     let videos = videos.await?;
     let state = AppState {
         registry: registry.clone(),

@@ -135,7 +135,10 @@ impl ArtifactStore {
     /// Deletes all artifacts of `job`.
     pub async fn delete_all(&self, job: &QueueId) -> Result<(), ArtifactError> {
         let folder = self.prefix.clone().join(job.as_str());
-        let all = self.objects.list(Some(&folder)).map_ok(|meta| meta.location);
+        let all = self
+            .objects
+            .list(Some(&folder))
+            .map_ok(|meta| meta.location);
         let mut deleted = self.objects.delete_stream(all.boxed());
         while let Some(one) = deleted.next().await {
             match one {

@@ -6,6 +6,7 @@ mod detect;
 mod inspect;
 mod run;
 mod submit;
+mod token;
 
 pub use args::{
     Args, Command, ConfigArgs, ConfigCommand, EngineArgs, PlanArgs, ProbeArgs, ServeArgs,

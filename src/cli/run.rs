@@ -12,7 +12,7 @@ use crate::config::{Config, Inputs, load};
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, submit};
+use super::{detect, inspect, submit, token};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -25,6 +25,7 @@ pub fn run() -> ExitCode {
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
         Some(Command::Submit(submit)) => submit::submit(submit),
         Some(Command::Engine(engine)) => work(&args, engine),
+        Some(Command::Token(args_of)) => configured(&args).and_then(|c| token::token(&c, args_of)),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },

@@ -132,7 +132,10 @@ pub(super) const KEYS: &[Key] = &[
         "null or a text of 1 to 512 visible ASCII characters",
     ),
     key("peertube.stalled_after_seconds", "1 to 86400 (seconds)"),
-    key("peertube.live_stalled_after_seconds", "1 to 86400 (seconds)"),
+    key(
+        "peertube.live_stalled_after_seconds",
+        "1 to 86400 (seconds)",
+    ),
     key(
         "peertube.resolutions",
         "a list of pixels, each 16 to 8192, such as [360, 720]",

@@ -57,7 +57,8 @@ impl LiveList {
                 list.ended = true;
             } else if !line.is_empty() && !line.starts_with('#') {
                 let seconds = seconds.take().filter(|_| is_chunk_name(line));
-                list.segments.push((seconds.ok_or_else(bad)?, line.to_owned()));
+                list.segments
+                    .push((seconds.ok_or_else(bad)?, line.to_owned()));
             }
         }
         match list.segments.len() {
@@ -182,11 +183,27 @@ mod tests {
         for good in ["0-000000.ts", "9-1.ts"] {
             assert!(is_chunk_name(good), "{good}");
         }
-        for bad in ["", "../0-1.ts", "0-.ts", "10-1.ts", "a-1.ts", "0-1.mp4", "0-1x.ts", "-.ts"] {
+        for bad in [
+            "",
+            "../0-1.ts",
+            "0-.ts",
+            "10-1.ts",
+            "a-1.ts",
+            "0-1.mp4",
+            "0-1x.ts",
+            "-.ts",
+        ] {
             assert!(!is_chunk_name(bad), "{bad}");
         }
         assert!(is_list_name("3.m3u8"));
-        for bad in ["master.m3u8", "12.m3u8", "a.m3u8", ".m3u8", "../1.m3u8", "1"] {
+        for bad in [
+            "master.m3u8",
+            "12.m3u8",
+            "a.m3u8",
+            ".m3u8",
+            "../1.m3u8",
+            "1",
+        ] {
             assert!(!is_list_name(bad), "{bad}");
         }
         let bad = "#EXTM3U\n#EXTINF:4.0,\n../../etc/passwd\n";
@@ -201,7 +218,10 @@ mod tests {
             1.m3u8\n";
         let fps = BTreeMap::from([(480, 25), (720, 50)]);
         let told = live_master(text, &fps).unwrap();
-        assert!(told.contains("AUDIO=\"a\",FRAME-RATE=25.000\n1.m3u8\n"), "{told}");
+        assert!(
+            told.contains("AUDIO=\"a\",FRAME-RATE=25.000\n1.m3u8\n"),
+            "{told}"
+        );
         assert_eq!(live_master(&told, &fps).unwrap(), told);
         let outside = text.replace("1.m3u8", "http://elsewhere/1.m3u8");
         assert_eq!(live_master(&outside, &fps), Err(UploadedError::Line(5)));

@@ -114,7 +114,8 @@ impl SingleFile {
 
     /// Highest and average rate, bits per second (RFC 8216 section 4.3.4.2).
     pub fn bandwidth(&self) -> (u64, u64) {
-        let rate = |bytes: u64, seconds: f64| (bytes as f64 * 8.0 / seconds.max(0.001)).ceil() as u64;
+        let rate =
+            |bytes: u64, seconds: f64| (bytes as f64 * 8.0 / seconds.max(0.001)).ceil() as u64;
         let bytes = self.segments.iter().map(|s| s.bytes.length).sum();
         let average = rate(bytes, self.seconds());
         // A segment far shorter than the target says nothing of what a player must fetch in time.
@@ -172,7 +173,10 @@ mod tests {
         assert_eq!(read.segments[1].bytes.offset, 224_587);
         let text = read.text("ours.mp4");
         assert!(!text.contains("fragmented") && text.ends_with("#EXT-X-ENDLIST\n"));
-        assert!(text.contains("#EXT-X-BYTERANGE:1000@224587\nours.mp4\n"), "{text}");
+        assert!(
+            text.contains("#EXT-X-BYTERANGE:1000@224587\nours.mp4\n"),
+            "{text}"
+        );
         assert_eq!(SingleFile::parse(&text, 225_587), Ok(read.clone()));
         assert_eq!(read.bandwidth(), (446_468, 298_979));
     }

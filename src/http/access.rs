@@ -14,10 +14,11 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::body::linger;
 use super::distconv;
 use super::error::ApiError;
-use super::peertube;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
+use super::peertube;
 use super::presence::Peer;
 use super::state::AppState;
 
@@ -166,7 +167,9 @@ fn is_counted(method: &Method, path: &str) -> bool {
         || peertube::video_of_file(path).is_some();
     let asks = method == Method::GET
         && (path.starts_with("/transcode/") || path.starts_with("/api/transcode/"));
-    let works = path.starts_with("/api/v2/artifacts/") || path.contains("/lease/");
+    let works = path.starts_with("/api/v2/artifacts/")
+        || path.contains("/lease/")
+        || peertube::carries_token(path);
     !plays && !asks && !works && !is_open(path)
 }
 
@@ -181,19 +184,22 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     }
     match app.access.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) => match count() {
-            Err(wait) if !counted => too_many(wait),
-            _ if distconv::is_own(&path) => distconv::unauthorised(&headers),
-            _ if peertube::is_own(&path) => peertube::unauthorised(&error),
-            _ => {
-                let mut response = error.into_response();
-                let scheme = HeaderValue::from_static("Bearer");
-                response
-                    .headers_mut()
-                    .insert(header::WWW_AUTHENTICATE, scheme);
-                response
+        Err(error) => {
+            linger(&app, request.into_body());
+            match count() {
+                Err(wait) if !counted => too_many(wait),
+                _ if distconv::is_own(&path) => distconv::unauthorised(&headers),
+                _ if peertube::is_own(&path) => peertube::unauthorised(&error),
+                _ => {
+                    let mut response = error.into_response();
+                    let scheme = HeaderValue::from_static("Bearer");
+                    response
+                        .headers_mut()
+                        .insert(header::WWW_AUTHENTICATE, scheme);
+                    response
+                }
             }
-        },
+        }
     }
 }
 

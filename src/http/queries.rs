@@ -125,9 +125,13 @@ async fn thumb_or_videos(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let named = parameters(query.clone()).text("url").is_ok_and(|u| u.is_some());
+    let named = parameters(query.clone())
+        .text("url")
+        .is_ok_and(|u| u.is_some());
     match named {
-        true => thumb(State(app), RawQuery(query), headers).await.into_response(),
+        true => thumb(State(app), RawQuery(query), headers)
+            .await
+            .into_response(),
         false => peertube::list(State(app), headers).await.into_response(),
     }
 }

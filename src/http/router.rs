@@ -15,8 +15,8 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, files, health, jobs, machine, peertube, presence,
-    progress, queries, sharing, stream, transcode,
+    access, artifacts, distconv, download, engines, files, health, jobs, machine, peertube,
+    presence, progress, queries, sharing, stream, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -48,6 +48,9 @@ pub fn router(state: AppState) -> Router {
             header::ACCEPT_RANGES,
             header::ETAG,
             HeaderName::from_static("retry-after"),
+            HeaderName::from_static("location"),
+            HeaderName::from_static("upload-offset"),
+            HeaderName::from_static("video-id"),
         ]);
     Router::new()
         .route("/api/health", get(health::health))

@@ -15,7 +15,9 @@ pub enum VideoError {
     /// What a client sent cannot be done; the text names the field.
     #[error("{0}")]
     Bad(String),
-    #[error("the file is larger than {0} bytes, the most that is taken (peertube.max_upload_bytes)")]
+    #[error(
+        "the file is larger than {0} bytes, the most that is taken (peertube.max_upload_bytes)"
+    )]
     TooLarge(u64),
     #[error("there is no space left for the file")]
     DiskFull,
@@ -27,6 +29,8 @@ pub enum VideoError {
         field: &'static str,
         cause: SessionError,
     },
+    #[error("Upload-Offset: the upload goes on at byte {0}")]
+    WrongOffset(u64),
     #[error("Registration token is invalid")]
     UnknownRegistration,
     #[error("This runner name already exists on this instance")]
@@ -64,5 +68,20 @@ impl VideoError {
             StorageFull | QuotaExceeded => VideoError::DiskFull,
             kind => VideoError::Disk(kind),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        for code in [nix::errno::Errno::ENOSPC, nix::errno::Errno::EDQUOT] {
+            let error = std::io::Error::from_raw_os_error(code as i32);
+            assert!(matches!(VideoError::disk(error), VideoError::DiskFull));
+        }
+        let other = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert!(matches!(VideoError::disk(other), VideoError::Disk(_)));
     }
 }

@@ -37,11 +37,6 @@ impl Folders {
         self.root.join("received").join(name)
     }
 
-    /// Where this gateway works itself.
-    pub(super) fn work(&self, name: &str) -> PathBuf {
-        self.root.join("work").join(name)
-    }
-
     pub(super) fn parent(&self, of: &str) -> PathBuf {
         self.root.join(of)
     }

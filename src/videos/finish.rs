@@ -76,7 +76,9 @@ impl Videos {
             return Ok(());
         };
         let folder = self.folders.received(&received.folder);
-        let made = self.make(video, job, &planned.work, received, &folder).await;
+        let made = self
+            .make(video, job, &planned.work, received, &folder)
+            .await;
         let entered = match &made {
             Err(Unfit::Ours(_)) => Ok(()),
             Ok(made) => self.enter(video, job, made).await,
@@ -205,15 +207,20 @@ impl Place<'_> {
         let tracks = header_tracks(header)
             .ok_or_else(|| unfit(&"the header of the file is not that of fragmented MP4"))?;
         let codec = |video: bool| {
-            let of = |(media, _): &&(TrackMedia, _)| matches!(media, TrackMedia::Video { .. }) == video;
+            let of =
+                |(media, _): &&(TrackMedia, _)| matches!(media, TrackMedia::Video { .. }) == video;
             tracks.iter().find(of)
         };
         let (width, height) = match codec(true) {
-            Some((TrackMedia::Video { width, height }, _)) => (u32::from(*width), u32::from(*height)),
+            Some((TrackMedia::Video { width, height }, _)) => {
+                (u32::from(*width), u32::from(*height))
+            }
             _ if resolution == 0 => (0, 0),
             _ => return Err(unfit(&"the file has no pictures")),
         };
-        let rate = probe.main_video().and_then(|v| v.average_rate.or(v.base_rate));
+        let rate = probe
+            .main_video()
+            .and_then(|v| v.average_rate.or(v.base_rate));
         let (file, _) = self.keep("video.mp4", "mp4").await?;
         let playlist = self.keep_text("m3u8", list.text(&file)).await?;
         let (bandwidth, average_bandwidth) = list.bandwidth();
@@ -242,7 +249,9 @@ impl Place<'_> {
         let facts = facts.map_err(|e| Unfit::Runner(format!("what was delivered: {e}")))?;
         match facts.probe.main_video().is_some() || facts.probe.main_audio().is_some() {
             true => Ok(facts.probe.clone()),
-            false => Err(Unfit::Runner("what was delivered holds nothing to play".into())),
+            false => Err(Unfit::Runner(
+                "what was delivered holds nothing to play".into(),
+            )),
         }
     }
 
@@ -267,7 +276,8 @@ impl Place<'_> {
 
     async fn read(&self, file: &str, limit: u64) -> Result<String, Unfit> {
         let bytes = self.start(file, limit).await?;
-        String::from_utf8(bytes).map_err(|_| Unfit::Runner("a text that was delivered is no UTF-8".into()))
+        String::from_utf8(bytes)
+            .map_err(|_| Unfit::Runner("a text that was delivered is no UTF-8".into()))
     }
 
     fn name(&self, extension: &str) -> Result<ArtifactName, Unfit> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use url::Url;
@@ -25,7 +26,8 @@ use super::service::Videos;
 use super::work::{PREVIEW, SOURCE};
 
 /// What is to be made, as the client wrote it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Order {
     pub name: Option<String>,
     /// Comma list; empty = HLS.
@@ -206,7 +208,9 @@ impl Videos {
         let works = match &video.source {
             VideoSource::Live { text } => {
                 if matches!(locator, SourceLocator::File(_)) {
-                    return Err(bad("source: a live source is a URL (rtmp, rtsp, srt, http)"));
+                    return Err(bad(
+                        "source: a live source is a URL (rtmp, rtsp, srt, http)",
+                    ));
                 }
                 vec![RunnerWork::Live {
                     source: text.clone(),
@@ -245,9 +249,14 @@ impl Videos {
     /// Whether what was sent along is a picture.
     async fn check_picture(&self, submission: &Submission) -> Result<(), VideoError> {
         let path = submission.folder.join(PREVIEW);
-        let size = tokio::fs::metadata(&path).await.map_err(VideoError::disk)?.len();
+        let size = tokio::fs::metadata(&path)
+            .await
+            .map_err(VideoError::disk)?
+            .len();
         if size > MAX_PICTURE_BYTES {
-            return Err(bad(format!("previewFile: is larger than {MAX_PICTURE_BYTES} bytes")));
+            return Err(bad(format!(
+                "previewFile: is larger than {MAX_PICTURE_BYTES} bytes"
+            )));
         }
         match self.picture(path).await? {
             Some(_) => Ok(()),
@@ -261,7 +270,9 @@ impl Videos {
         path: std::path::PathBuf,
     ) -> Result<Option<InputOptions>, VideoError> {
         let mut start = Vec::new();
-        let file = tokio::fs::File::open(&path).await.map_err(VideoError::disk)?;
+        let file = tokio::fs::File::open(&path)
+            .await
+            .map_err(VideoError::disk)?;
         let read = file.take(MAGIC_BYTES).read_to_end(&mut start).await;
         read.map_err(VideoError::disk)?;
         let locator = self.folders.locator(path).ok_or(VideoError::NoSuchFile)?;
@@ -281,7 +292,10 @@ impl Videos {
         if !wanted.jobs.contains(&Job::Studio) {
             return Ok(Vec::new());
         }
-        let text = order.tasks.as_deref().ok_or_else(|| bad("tasks: is missing"))?;
+        let text = order
+            .tasks
+            .as_deref()
+            .ok_or_else(|| bad("tasks: is missing"))?;
         let raw: Vec<Value> =
             serde_json::from_str(text).map_err(|_| bad("tasks: must be a JSON list"))?;
         let mut tasks = Vec::new();
@@ -420,7 +434,12 @@ impl Wanted {
         for name in list(order.jobs.as_deref()) {
             let known = JOBS.iter().find(|(known, _)| *known == name);
             let names: Vec<&str> = JOBS.iter().map(|(name, _)| *name).collect();
-            let unknown = || bad(format!("jobs: '{name}' is not known; there are {}", names.join(", ")));
+            let unknown = || {
+                bad(format!(
+                    "jobs: '{name}' is not known; there are {}",
+                    names.join(", ")
+                ))
+            };
             let job = known.ok_or_else(unknown)?.1;
             if !jobs.contains(&job) {
                 jobs.push(job);
@@ -436,7 +455,11 @@ impl Wanted {
             let told = "resolutions: must be a comma list of numbers from 16 to 8192";
             resolutions.push(side.ok_or_else(|| bad(told))?);
         }
-        let fps = order.fps.as_deref().map(str::trim).filter(|f| !f.is_empty());
+        let fps = order
+            .fps
+            .as_deref()
+            .map(str::trim)
+            .filter(|f| !f.is_empty());
         let fps = fps.map(|f| f.parse().ok().filter(|f| RATES.contains(f)));
         if fps == Some(None) {
             return Err(bad("fps: must be a whole number from 1 to 240"));
@@ -475,16 +498,28 @@ impl Wanted {
     ) -> Result<Vec<RunnerWork>, VideoError> {
         let all = || {
             let sides = &self.resolutions;
-            renditions(facts.side(), facts.fps, sides, self.keeps_original, self.fps)
+            renditions(
+                facts.side(),
+                facts.fps,
+                sides,
+                self.keeps_original,
+                self.fps,
+            )
         };
         let needs = |name: &str, what: &str, has: bool| match has {
             true => Ok(()),
-            false => Err(bad(format!("jobs: {name} needs {what}, and the source has none"))),
+            false => Err(bad(format!(
+                "jobs: {name} needs {what}, and the source has none"
+            ))),
         };
         let mut works = Vec::new();
         for job in &self.jobs {
             match job {
-                Job::Hls => works.extend(all().into_iter().map(|rendition| RunnerWork::Hls { rendition })),
+                Job::Hls => works.extend(
+                    all()
+                        .into_iter()
+                        .map(|rendition| RunnerWork::Hls { rendition }),
+                ),
                 Job::WebVideo => {
                     needs("web-video", "pictures", facts.has_pictures())?;
                     let all = all().into_iter();
@@ -530,7 +565,7 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
-fn facts_of(probe: &SourceProbe) -> VideoFacts {
+pub(super) fn facts_of(probe: &SourceProbe) -> VideoFacts {
     let video = probe.main_video();
     let size = video.map(|v| v.display_size());
     VideoFacts {

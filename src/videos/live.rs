@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactError, Upload};
+use crate::artifact::Upload;
 use crate::hls::{LiveList, UploadedError, is_chunk_name, is_list_name, live_master};
 use crate::job::runner::RunnerWork;
 use crate::job::{Job, JobSpec};
@@ -206,27 +205,20 @@ impl Videos {
         }
         Err(VideoError::Contended)
     }
-
-    /// Stores a segment that is there as a whole.
-    pub(super) async fn put_chunk(
-        &self,
-        held: &Working,
-        chunk: &str,
-        bytes: Bytes,
-    ) -> Result<(), VideoError> {
-        let mut upload = self.live_chunk(held, chunk).await?;
-        upload.write(bytes).await?;
-        match upload.finish().await {
-            Ok(_) | Err(ArtifactError::Empty) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 /// Removed segments that no playlist names.
 fn unlisted(stream: &LiveStream) -> Vec<String> {
-    let lists = stream.lists.values().filter_map(|text| LiveList::parse(text).ok());
+    let lists = stream
+        .lists
+        .values()
+        .filter_map(|text| LiveList::parse(text).ok());
     let lists: Vec<LiveList> = lists.collect();
     let named = |chunk: &&String| lists.iter().any(|l| l.lists(chunk));
-    stream.removed.iter().filter(|c| !named(c)).cloned().collect()
+    stream
+        .removed
+        .iter()
+        .filter(|c| !named(c))
+        .cloned()
+        .collect()
 }

@@ -67,8 +67,7 @@ impl Videos {
         };
         let able = |number: &i64| {
             let theirs = memory.streaks.get(&(*number, kind));
-            *number != runner.number
-                && theirs.is_none_or(|s| !breaker.keeps_away(s, true, now))
+            *number != runner.number && theirs.is_none_or(|s| !breaker.keeps_away(s, true, now))
         };
         // Those that are known to hear of the work.
         let others = memory.connected.keys().any(able);
@@ -95,7 +94,9 @@ impl Videos {
             .await;
         let job = match accepted {
             Ok(job) => job,
-            Err(DispatchError::Refused(Refused::NotReady(_))) => return Err(VideoError::NotPending),
+            Err(DispatchError::Refused(Refused::NotReady(_))) => {
+                return Err(VideoError::NotPending);
+            }
             Err(DispatchError::NoSuchJob) => return Err(VideoError::UnknownJob),
             Err(error) => return Err(error.into()),
         };

@@ -159,7 +159,9 @@ impl Videos {
     /// A runner leaves; what it has is offered again.
     pub async fn unregister(&self, token: &str) -> Result<(), VideoError> {
         let runner = self.runner(token).await?;
-        self.store().remove_document(RUNNERS, &digest(token)).await?;
+        self.store()
+            .remove_document(RUNNERS, &digest(token))
+            .await?;
         self.left(&runner).await
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Memory {
     pub(super) connected: HashMap<i64, usize>,
     /// How often the holder of a lease has begun to fetch a file.
     pub(super) fetches: HashMap<LeaseToken, u64>,
+    /// Uploads that somebody writes on.
+    pub(super) uploading: BTreeSet<String>,
     /// Deliveries that are being looked at.
     pub(super) finishing: BTreeSet<QueueId>,
     /// Videos whose end somebody is to be told of.
@@ -95,6 +97,18 @@ pub(super) struct Memory {
 const MOST_FETCHES: usize = 1000;
 /// Times that a change is tried again because others changed the same video.
 const MOST_TRIES: usize = 64;
+
+/// An upload that is being written on: by nobody else meanwhile.
+pub(super) struct Uploading {
+    pub(super) videos: Arc<Videos>,
+    pub(super) id: String,
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.videos.memory().uploading.remove(&self.id);
+    }
+}
 
 /// A runner that listens.
 pub struct Connected {
@@ -141,6 +155,16 @@ impl Videos {
         parts.tracker.spawn(async move {
             cancel.run_until_cancelled(keeper.watch(changes)).await;
         });
+        let (keeper, cancel) = (videos.clone(), videos.cancel.clone());
+        parts.tracker.spawn(async move {
+            cancel.run_until_cancelled(keeper.clean_uploads()).await;
+        });
+        if let Some(after) = videos.settings.local_fallback {
+            for _ in 0..videos.settings.concurrency {
+                let work = videos.clone().work_locally(after);
+                parts.tracker.spawn(work);
+            }
+        }
         Ok(videos)
     }
 

@@ -1,10 +1,10 @@
 //! A video as it is seen from outside.
 
 use crate::base::QueueId;
+use crate::base::Resolution;
 use crate::hls::{MasterEntry, master_playlist};
 use crate::job::runner::RunnerWork;
 use crate::job::{Job, JobKind, JobSpec, JobState};
-use crate::base::Resolution;
 
 use super::error::VideoError;
 use super::model::{Callback, Made, VIDEOS, Video};
@@ -113,7 +113,12 @@ impl VideoView {
         let any = |states: &[S]| self.jobs.iter().any(|j| states.contains(&j.state));
         if any(&[S::Errored, S::Cancelled]) {
             VideoState::Failed
-        } else if !any(&[S::Pending, S::Processing, S::Completing, S::WaitingForParent]) {
+        } else if !any(&[
+            S::Pending,
+            S::Processing,
+            S::Completing,
+            S::WaitingForParent,
+        ]) {
             VideoState::Done
         } else if any(&[S::Processing, S::Completing, S::Completed]) {
             VideoState::Processing
@@ -131,7 +136,8 @@ impl VideoView {
 
     /// Why it failed.
     pub fn error(&self) -> Option<String> {
-        let failed = |j: &&JobView| matches!(j.state, RunnerJobState::Errored | RunnerJobState::Cancelled);
+        let failed =
+            |j: &&JobView| matches!(j.state, RunnerJobState::Errored | RunnerJobState::Cancelled);
         let job = self.jobs.iter().find(failed)?;
         let kind = job.work.kind().runner_type().unwrap_or_default();
         let why = job.error.as_deref().unwrap_or("it was cancelled");
@@ -146,7 +152,15 @@ impl VideoView {
             Made::Hls { bandwidth, .. } => *bandwidth,
             _ => 0,
         });
-        let alone = |made: &&&Made| matches!(made, Made::Hls { video_codec: None, .. });
+        let alone = |made: &&&Made| {
+            matches!(
+                made,
+                Made::Hls {
+                    video_codec: None,
+                    ..
+                }
+            )
+        };
         let pictures = hls.iter().any(|made| !alone(&made));
         // A rendition of sound alone is the sound of those that have none.
         let sound = hls.iter().find(alone).copied().filter(|_| pictures);
@@ -239,10 +253,7 @@ impl Videos {
         Ok(views)
     }
 
-    async fn viewed(
-        &self,
-        found: crate::store::Document<Video>,
-    ) -> Result<VideoView, VideoError> {
+    async fn viewed(&self, found: crate::store::Document<Video>) -> Result<VideoView, VideoError> {
         let (id, video) = (found.id, found.value);
         let jobs = self.store().owned_by(&id).await?;
         let place = |job: &QueueId| video.jobs.iter().position(|p| p.id == *job);

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::base::QueueId;
 use crate::dispatch::DispatchError;
-use crate::job::{Failure, Job, JobSpec, JobState, Progress, Proof, Refused};
 use crate::job::runner::{RunnerWork, StudioTask};
+use crate::job::{Failure, Job, JobSpec, JobState, Progress, Proof, Refused};
 use crate::media::SourceLocator;
 use crate::source::WholeSource;
 
@@ -42,7 +42,7 @@ pub struct Working {
     pub video: String,
     pub work: RunnerWork,
     pub token: JobToken,
-    runner: i64,
+    pub(super) runner: i64,
 }
 
 /// What a runner may deliver, by the name of the part.
@@ -61,6 +61,17 @@ pub struct Delivered {
     files: BTreeSet<&'static str>,
     pub language: Option<String>,
     taken: bool,
+}
+
+impl Delivered {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All that the job wants lies in the folder.
+    pub(super) fn has_all(&mut self, work: &RunnerWork) {
+        self.files.extend(wanted(work));
+    }
 }
 
 impl Drop for Delivered {
@@ -243,7 +254,9 @@ impl Videos {
         });
         entered.await?;
         delivered.taken = true;
-        self.memory().streaks.remove(&(held.runner, held.work.kind()));
+        self.memory()
+            .streaks
+            .remove(&(held.runner, held.work.kind()));
         self.finish_later(&held.video, id);
         Ok(())
     }
@@ -350,9 +363,9 @@ fn names(tasks: &[StudioTask], name: &str) -> bool {
 fn wanted(work: &RunnerWork) -> &'static [&'static str] {
     match work {
         RunnerWork::Hls { .. } => &["video.mp4", "playlist.m3u8"],
-        RunnerWork::WebVideo { .. }
-        | RunnerWork::AudioMerge { .. }
-        | RunnerWork::Studio { .. } => &["video.mp4"],
+        RunnerWork::WebVideo { .. } | RunnerWork::AudioMerge { .. } | RunnerWork::Studio { .. } => {
+            &["video.mp4"]
+        }
         RunnerWork::Transcription => &["captions.vtt"],
         RunnerWork::Storyboard { .. } => &["storyboard.jpg"],
         RunnerWork::Live { .. } => &[],

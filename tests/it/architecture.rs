@@ -40,7 +40,7 @@ const MODULES: &[Module] = &[
     pure("media", 1, &[]),
     pure("hardware", 1, &[]),
     pure("hls", 2, &[]),
-    pure("plan", 2, &["hls"]),
+    pure("plan", 2, &["hls", "job"]),
     pure("package", 2, &["hls"]),
     pure("job", 2, &[]),
     rim("artifact", 3, &[]),

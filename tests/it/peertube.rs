@@ -1,7 +1,10 @@
 //! PeerTube's runners, as they are told, and the videos that they transcode.
 
 mod bad_input;
+mod clients;
 mod jobs;
+mod live;
+mod resumable;
 pub(crate) mod runner;
 mod socket;
 mod videos;
@@ -37,7 +40,8 @@ pub(crate) async fn registered(app: &TestApp, name: &str) -> Runner {
 pub(crate) async fn post_parts(app: &TestApp, path: &str, parts: &[Part<'_>]) -> Answer {
     let kind = multipart_type();
     let headers = [("content-type", kind.as_str())];
-    app.request(Method::POST, path, &headers, multipart(parts)).await
+    app.request(Method::POST, path, &headers, multipart(parts))
+        .await
 }
 
 /// Uploads `file` with `more`; the id of the video.
@@ -66,11 +70,7 @@ pub(crate) async fn video(app: &TestApp, id: &str) -> Value {
 }
 
 /// Asks for the video until `wanted` holds.
-pub(crate) async fn video_until(
-    app: &TestApp,
-    id: &str,
-    wanted: impl Fn(&Value) -> bool,
-) -> Value {
+pub(crate) async fn video_until(app: &TestApp, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let ask = async {
         loop {
             let video = video(app, id).await;

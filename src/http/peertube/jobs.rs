@@ -1,9 +1,9 @@
 //! What runners do with jobs.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, Path, State};
-use axum::Extension;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -90,6 +90,9 @@ pub(super) async fn working(
     job: &str,
     token: &str,
 ) -> Result<Box<Working>, Problem> {
+    if token.is_empty() {
+        return Err(Problem::bad("jobToken: is missing"));
+    }
     match app.videos.right(runner, &job_id(job)?, token).await? {
         Right::Working(held) => Ok(held),
         Right::Completing | Right::Ended { .. } => Err(VideoError::NotProcessing.into()),

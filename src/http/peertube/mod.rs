@@ -10,13 +10,14 @@ mod problem;
 mod runners;
 mod socket;
 mod told;
+mod tus;
 mod videos;
 mod wire;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use http::StatusCode;
 
 use super::state::AppState;
@@ -47,12 +48,13 @@ pub(super) fn carries_token(path: &str) -> bool {
     };
     let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
-        ["register" | "unregister"] | ["jobs", "request"] => true,
-        ["jobs", _, "accept" | "update" | "error" | "abort" | "success"] => true,
-        ["jobs", _, "files", ..] => true,
+        ["register" | "unregister"] | ["jobs", "request"] | ["jobs", _, "files", ..] => true,
+        ["jobs", _, verb] => JOB_VERBS.contains(verb),
         _ => false,
     }
 }
+
+const JOB_VERBS: [&str; 5] = ["accept", "update", "error", "abort", "success"];
 
 /// All routes. Bodies of deliveries and uploads are as large as they are: what they carry is counted
 /// where it is stored.
@@ -68,8 +70,14 @@ pub(super) fn routes() -> Router<AppState> {
         .route(&format!("{jobs}/{{job}}/abort"), post(jobs::abort))
         .route(&format!("{files}/max-quality"), post(files::video))
         .route(&format!("{files}/max-quality/audio"), post(files::video))
-        .route(&format!("{files}/previews/max-quality"), post(files::preview))
-        .route(&format!("{files}/studio/task-files/{{file}}"), post(files::task))
+        .route(
+            &format!("{files}/previews/max-quality"),
+            post(files::preview),
+        )
+        .route(
+            &format!("{files}/studio/task-files/{{file}}"),
+            post(files::task),
+        )
         .route(RUNNERS, get(admin::runners))
         .route(&format!("{RUNNERS}/{{id}}"), delete(admin::remove_runner))
         .route(
@@ -94,6 +102,10 @@ pub(super) fn routes() -> Router<AppState> {
     for own in ["/video", "/videos"] {
         let large = Router::new()
             .route(&format!("{own}/upload"), post(videos::upload))
+            .route(
+                &format!("{own}/upload/{{id}}"),
+                patch(tus::go_on).head(tus::offset).delete(tus::end),
+            )
             .route(&format!("{own}/transcode"), post(videos::transcode))
             .layer(DefaultBodyLimit::disable());
         all = all

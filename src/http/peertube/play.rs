@@ -72,7 +72,14 @@ mod tests {
     fn only_files_are_signed() {
         assert_eq!(video_of_file("/video/a/b.mp4"), Some("a"));
         assert_eq!(video_of_file("/videos/a/b.mp4"), Some("a"));
-        for not in ["/video/a", "/video/a/", "/video/upload", "/video//b", "/videos", "/x/a/b"] {
+        for not in [
+            "/video/a",
+            "/video/a/",
+            "/video/upload",
+            "/video//b",
+            "/videos",
+            "/x/a/b",
+        ] {
             assert_eq!(video_of_file(not), None, "{not}");
         }
     }

@@ -35,10 +35,6 @@ impl Problem {
     pub(super) fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
-
-    pub(super) fn not_found(detail: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, detail)
-    }
 }
 
 impl IntoResponse for Problem {
@@ -108,7 +104,7 @@ fn status(error: &VideoError) -> StatusCode {
         VideoError::Bad(_) | VideoError::NameTaken | VideoError::NotProcessing => {
             StatusCode::BAD_REQUEST
         }
-        VideoError::NotPending => StatusCode::CONFLICT,
+        VideoError::NotPending | VideoError::WrongOffset(_) => StatusCode::CONFLICT,
         VideoError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         VideoError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         VideoError::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,

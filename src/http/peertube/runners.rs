@@ -66,5 +66,9 @@ pub(super) async fn unregister(
 
 /// The runner that speaks.
 pub(super) async fn runner(app: &AppState, token: &str) -> Result<Runner, Problem> {
+    // Who forgot to say who it is need not forget us.
+    if token.is_empty() {
+        return Err(Problem::bad("runnerToken: is missing"));
+    }
     Ok(app.videos.runner(token).await?)
 }

@@ -1,7 +1,7 @@
 //! `/video` and `/videos`: what users do with videos.
 
-use axum::extract::multipart::MultipartRejection;
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -13,6 +13,7 @@ use super::super::server::LongBody;
 use super::super::state::AppState;
 use super::multipart::{self, Texts};
 use super::problem::Problem;
+use super::tus;
 use super::wire::video_shape;
 
 type Answer = Result<Json<Value>, Problem>;
@@ -22,7 +23,7 @@ const AROUND_FILES: u64 = 1 << 20;
 /// Largest body without files.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-pub(super) fn taken(id: &str) -> Json<Value> {
+fn taken(id: &str) -> Json<Value> {
     Json(json!({"video": {"id": id, "uuid": id}}))
 }
 
@@ -69,11 +70,14 @@ const FILE_NAME: &str = "\0file name";
 pub(super) async fn upload(
     State(app): State<AppState>,
     Extension(long): Extension<LongBody>,
-    headers: HeaderMap,
-    body: Result<Multipart, MultipartRejection>,
-) -> Answer {
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    if headers.contains_key(tus::RESUMABLE) {
+        return tus::begin(&app, &headers).await;
+    }
     long.allow();
-    let mut body = multipart::body(body)?;
+    let mut body = multipart::body(Multipart::from_request(request, &app).await)?;
     let mut submission = app.videos.submission();
     let length = headers.get(header::CONTENT_LENGTH);
     let length: Option<u64> = length.and_then(|l| l.to_str().ok()?.parse().ok());
@@ -86,14 +90,16 @@ pub(super) async fn upload(
         Ok(texts) => texts,
         Err(problem) => return Err(multipart::refuse(&app, body, problem)),
     };
-    let part = ["videoFile", "file"].into_iter().find(|p| submission.has(p));
+    let part = ["videoFile", "file"]
+        .into_iter()
+        .find(|p| submission.has(p));
     let part = part.ok_or_else(|| Problem::bad("videoFile: is missing"))?;
     let mut order = order(&mut texts);
     order.name = order.name.or_else(|| texts.take(FILE_NAME));
     let base = app.base_url(&headers);
     let given = Given::Part(part.to_owned());
     let id = app.videos.submit(submission, given, &order, &base).await?;
-    Ok(taken(&id))
+    Ok(taken(&id).into_response())
 }
 
 /// The fields of a JSON object as texts; lists as comma lists.
@@ -157,11 +163,7 @@ pub(super) async fn transcode(
 }
 
 /// `POST /video/live`.
-pub(super) async fn live(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn live(State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Answer {
     let mut texts = texts_of_json(&body)?;
     let given = Given::Live(texts.required("source")?.to_owned());
     let (order, base) = (order(&mut texts), app.base_url(&headers));
@@ -183,7 +185,8 @@ pub(super) async fn show(
 pub(in super::super) async fn list(State(app): State<AppState>, headers: HeaderMap) -> Answer {
     let base = app.base_url(&headers);
     let views = app.videos.list().await?;
-    let shape = |v: &crate::videos::VideoView| video_shape(v, &app.video_links(&v.id, base.clone()));
+    let shape =
+        |v: &crate::videos::VideoView| video_shape(v, &app.video_links(&v.id, base.clone()));
     let videos: Vec<Value> = views.iter().map(shape).collect();
     Ok(Json(json!({"total": videos.len(), "videos": videos})))
 }

@@ -22,7 +22,10 @@ fn work(job: &Job, base: &str) -> Option<(&'static str, Value)> {
     let JobSpec::Runner(spec) = &job.spec else {
         return None;
     };
-    let files = format!("{base}/api/v1/runners/jobs/{}/files/videos/{}", job.id, spec.video);
+    let files = format!(
+        "{base}/api/v1/runners/jobs/{}/files/videos/{}",
+        job.id, spec.video
+    );
     Some((spec.work.kind().runner_type()?, payload(&spec.work, &files)))
 }
 
@@ -98,9 +101,10 @@ pub(super) fn video_shape(view: &VideoView, links: &Links) -> Value {
     let made = || view.jobs.iter().filter_map(|j| j.made.as_ref());
     let captions: Vec<Value> = made()
         .filter_map(|made| match made {
-            Made::Captions { file: name, language } => {
-                Some(json!({"language": language, "url": file(name)}))
-            }
+            Made::Captions {
+                file: name,
+                language,
+            } => Some(json!({"language": language, "url": file(name)})),
             _ => None,
         })
         .collect();

@@ -62,13 +62,26 @@ mod tests {
 
     #[test]
     fn what_another_is_about_to_take_comes_last() {
-        let jobs = || ["a", "b", "c"].map(|id| job(id, RunnerWork::Transcription)).to_vec();
+        let jobs = || {
+            ["a", "b", "c"]
+                .map(|id| job(id, RunnerWork::Transcription))
+                .to_vec()
+        };
         let now = UnixMillis::new(10_000);
         let heads = HashMap::from([("a".parse().unwrap(), ("other".to_owned(), now))]);
-        assert_eq!(order(offered(jobs(), "me", true, &heads, now)), ["b", "c", "a"]);
-        assert_eq!(order(offered(jobs(), "other", true, &heads, now)), ["a", "b", "c"]);
+        assert_eq!(
+            order(offered(jobs(), "me", true, &heads, now)),
+            ["b", "c", "a"]
+        );
+        assert_eq!(
+            order(offered(jobs(), "other", true, &heads, now)),
+            ["a", "b", "c"]
+        );
         let later = now + Duration::from_secs(3);
-        assert_eq!(order(offered(jobs(), "me", true, &heads, later)), ["a", "b", "c"]);
+        assert_eq!(
+            order(offered(jobs(), "me", true, &heads, later)),
+            ["a", "b", "c"]
+        );
     }
 
     #[test]

@@ -108,7 +108,11 @@ mod tests {
             (1080, 100.0, 50),
             (720, 0.4, 1),
         ] {
-            assert_eq!(fps_for(resolution, Some(source), None), fps, "{resolution} {source}");
+            assert_eq!(
+                fps_for(resolution, Some(source), None),
+                fps,
+                "{resolution} {source}"
+            );
         }
         assert_eq!(fps_for(0, Some(30.0), None), 25);
         assert_eq!(fps_for(720, None, None), 25);

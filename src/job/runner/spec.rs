@@ -128,7 +128,9 @@ impl Storyboard {
         let count = seconds.div_ceil(interval_seconds).max(1);
         let columns = count.min(MOST_A_SIDE);
         let shape = f64::from(height.max(1)) / f64::from(width.max(1));
-        let tall = (f64::from(PICTURE_WIDTH) * shape).round().clamp(2.0, 1080.0) as u32;
+        let tall = (f64::from(PICTURE_WIDTH) * shape)
+            .round()
+            .clamp(2.0, 1080.0) as u32;
         Storyboard {
             width: PICTURE_WIDTH,
             height: tall - tall % 2,
@@ -186,7 +188,9 @@ impl RunnerWork {
     pub fn priority(&self) -> i32 {
         match self {
             RunnerWork::Live { .. } => 10,
-            RunnerWork::WebVideo { .. } | RunnerWork::Hls { .. } | RunnerWork::AudioMerge { .. } => 0,
+            RunnerWork::WebVideo { .. }
+            | RunnerWork::Hls { .. }
+            | RunnerWork::AudioMerge { .. } => 0,
             RunnerWork::Studio { .. } => -1,
             RunnerWork::Transcription | RunnerWork::Storyboard { .. } => -2,
         }
@@ -248,7 +252,10 @@ mod tests {
             let s = Storyboard::of(seconds, 1280, 720);
             let pictures = s.columns * s.rows;
             assert!(f64::from(pictures * s.interval_seconds) >= seconds, "{s:?}");
-            assert!(s.columns <= 10 && s.rows <= 10 && s.height % 2 == 0, "{s:?}");
+            assert!(
+                s.columns <= 10 && s.rows <= 10 && s.height.is_multiple_of(2),
+                "{s:?}"
+            );
         }
         assert_eq!(Storyboard::of(12.0, 1280, 720).height, 108);
     }

@@ -37,7 +37,12 @@ async fn tokens_and_ids_that_are_not_known_say_so_in_the_right_words() {
         let answer = runner.post(path, json!({"runnerToken": null})).await;
         is_problem(&answer, 400, None);
     }
-    for unknown in ["nosuchjob", "6f2a3b52-7e0e-4a3e-9b55-0f3a3f7d2f9c", "..%2f..", "%00"] {
+    for unknown in [
+        "nosuchjob",
+        "6f2a3b52-7e0e-4a3e-9b55-0f3a3f7d2f9c",
+        "..%2f..",
+        "%00",
+    ] {
         is_problem(&runner.accept(unknown).await, 404, None);
     }
     let other = Taken {
@@ -76,24 +81,50 @@ async fn orders_that_cannot_be_done_name_what_is_wrong() {
     let file = || Part::File("videoFile", "../../f.mp4", "video/mp4", &film);
     let cases: &[(&[Part<'_>], &str)] = &[
         (&[Part::Text("name", "n")], "videoFile"),
-        (&[Part::File("videoFile", "a.mp4", "video/mp4", b"")], "videoFile"),
-        (&[Part::File("videoFile", "a.mp4", "video/mp4", b"no film")], "videoFile"),
+        (
+            &[Part::File("videoFile", "a.mp4", "video/mp4", b"")],
+            "videoFile",
+        ),
+        (
+            &[Part::File("videoFile", "a.mp4", "video/mp4", b"no film")],
+            "videoFile",
+        ),
         (&[file(), Part::Text("jobs", "hls,dance")], "dance"),
         (&[file(), Part::Text("jobs", "audio-merge")], "previewFile"),
         (&[file(), Part::Text("jobs", "studio")], "tasks"),
-        (&[file(), Part::Text("jobs", "studio"), Part::Text("tasks", "{}")], "tasks"),
-        (&[file(), Part::Text("jobs", "studio"), Part::Text("tasks", "[{\"name\":\"spin\"}]")], "spin"),
         (
             &[
                 file(),
                 Part::Text("jobs", "studio"),
-                Part::Text("tasks", "[{\"name\":\"add-intro\",\"options\":{\"file\":\"intro\"}}]"),
+                Part::Text("tasks", "{}"),
+            ],
+            "tasks",
+        ),
+        (
+            &[
+                file(),
+                Part::Text("jobs", "studio"),
+                Part::Text("tasks", "[{\"name\":\"spin\"}]"),
+            ],
+            "spin",
+        ),
+        (
+            &[
+                file(),
+                Part::Text("jobs", "studio"),
+                Part::Text(
+                    "tasks",
+                    "[{\"name\":\"add-intro\",\"options\":{\"file\":\"intro\"}}]",
+                ),
             ],
             "intro",
         ),
         (&[file(), Part::Text("resolutions", "tall")], "resolutions"),
         (&[file(), Part::Text("fps", "0")], "fps"),
-        (&[file(), Part::Text("callback_url", "ftp://h/x")], "callback_url"),
+        (
+            &[file(), Part::Text("callback_url", "ftp://h/x")],
+            "callback_url",
+        ),
         (&[file(), Part::Text("destination", "../up")], "destination"),
     ];
     for (parts, field) in cases {
@@ -101,20 +132,44 @@ async fn orders_that_cannot_be_done_name_what_is_wrong() {
         is_problem(&answer, 400, None);
         assert!(answer.text().contains(field), "{field}: {}", answer.text());
     }
-    for (path, status) in [("nosuch.mp4", 404), ("../../etc/passwd", 404), ("/etc/passwd", 404)] {
+    for (path, status) in [
+        ("nosuch.mp4", 404),
+        ("../../etc/passwd", 404),
+        ("/etc/passwd", 404),
+    ] {
         let answer = app.post("/video/transcode", json!({"path": path})).await;
         is_problem(&answer, status, None);
     }
     is_problem(&app.post("/video/transcode", nothing()).await, 400, None);
     std::fs::write(app.folder.path().join("text.mp4"), "no film").unwrap();
-    is_problem(&app.post("/video/transcode", json!({"path": "text.mp4"})).await, 400, None);
+    is_problem(
+        &app.post("/video/transcode", json!({"path": "text.mp4"}))
+            .await,
+        400,
+        None,
+    );
     is_problem(&app.post("/video/live", nothing()).await, 400, None);
-    is_problem(&app.post("/video/live", json!({"source": "film.mp4"})).await, 400, None);
-    is_problem(&app.post("/video/live", json!({"source": "gopher://h/x"})).await, 400, None);
+    is_problem(
+        &app.post("/video/live", json!({"source": "film.mp4"})).await,
+        400,
+        None,
+    );
+    is_problem(
+        &app.post("/video/live", json!({"source": "gopher://h/x"}))
+            .await,
+        400,
+        None,
+    );
     let plain = [("content-type", "text/plain")];
-    let answer = app.request(Method::POST, "/video/upload", &plain, "x".into()).await;
+    let answer = app
+        .request(Method::POST, "/video/upload", &plain, "x".into())
+        .await;
     is_problem(&answer, 400, None);
-    for unknown in ["/video/nosuch", "/video/nosuch/master.m3u8", "/videos/nosuch"] {
+    for unknown in [
+        "/video/nosuch",
+        "/video/nosuch/master.m3u8",
+        "/videos/nosuch",
+    ] {
         is_problem(&app.get(unknown).await, 404, None);
     }
     is_problem(&app.delete("/video/nosuch").await, 404, None);
@@ -131,7 +186,9 @@ async fn begin(app: &TestApp, path: &str, length: usize, start: &[u8]) -> String
          content-length: {length}\r\n\r\n",
         super::multipart_type()
     );
-    let mut socket = tokio::net::TcpStream::connect(app.gateway.address()).await.unwrap();
+    let mut socket = tokio::net::TcpStream::connect(app.gateway.address())
+        .await
+        .unwrap();
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(start).await.unwrap();
     let mut said = vec![0; 4096];
@@ -175,7 +232,9 @@ async fn bodies_that_break_off_leave_nothing() {
             super::multipart_type(),
             body.len()
         );
-        let mut socket = tokio::net::TcpStream::connect(app.gateway.address()).await.unwrap();
+        let mut socket = tokio::net::TcpStream::connect(app.gateway.address())
+            .await
+            .unwrap();
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(&body[..body.len() / 2]).await.unwrap();
         socket.shutdown().await.unwrap();
@@ -194,7 +253,10 @@ async fn bodies_that_break_off_leave_nothing() {
     };
     tokio::time::timeout(super::SOON, cleared).await.unwrap();
     // The runner has its job still.
-    assert_eq!(runner.update(&job, "1").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        runner.update(&job, "1").await.status,
+        StatusCode::NO_CONTENT
+    );
     assert_eq!(states(&video(&app, &id).await), [2]);
     app.stop().await;
 }

@@ -106,7 +106,8 @@ pub(crate) async fn register(base: &str, said: Value) -> Answer {
 
 impl Runner {
     pub(crate) async fn register(base: &str, registration: &str, name: &str) -> Runner {
-        let said = json!({"name": name, "registrationToken": registration, "description": "a test"});
+        let said =
+            json!({"name": name, "registrationToken": registration, "description": "a test"});
         let answer = register(base, said).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
         Runner::known(base, answer.json()["runnerToken"].as_str().unwrap())
@@ -183,7 +184,8 @@ impl Runner {
     }
 
     pub(crate) async fn update(&self, job: &Taken, progress: &str) -> Answer {
-        self.say(job, "update", &[Part::Text("progress", progress)]).await
+        self.say(job, "update", &[Part::Text("progress", progress)])
+            .await
     }
 
     pub(crate) async fn error(&self, job: &Taken, message: &str) -> Answer {
@@ -218,8 +220,14 @@ impl Runner {
         assert_eq!(self.update(job, "0").await.status, StatusCode::NO_CONTENT);
         let (input, output) = (&job.payload["input"], &job.payload["output"]);
         let source = match input["videoFileUrl"].is_string() {
-            true => self.fetch_to(job, &input["videoFileUrl"], at("source")).await,
-            false => self.fetch_to(job, &input["audioFileUrl"], at("source")).await,
+            true => {
+                self.fetch_to(job, &input["videoFileUrl"], at("source"))
+                    .await
+            }
+            false => {
+                self.fetch_to(job, &input["audioFileUrl"], at("source"))
+                    .await
+            }
         };
         let fps = output["fps"].to_string();
         let scale = format!("scale=w=-2:h={}", output["resolution"]);
@@ -230,7 +238,10 @@ impl Runner {
                 let sound_only = output["resolution"] == 0;
                 let video = match sound_only {
                     true => "-vn -c:a aac".to_owned(),
-                    false => format!("{fast} -vf {scale} -r {fps} -g {}", 2 * output["fps"].as_u64().unwrap()),
+                    false => format!(
+                        "{fast} -vf {scale} -r {fps} -g {}",
+                        2 * output["fps"].as_u64().unwrap()
+                    ),
                 };
                 let list = at("made.m3u8").to_str().unwrap().to_owned();
                 let args = format!(
@@ -262,8 +273,12 @@ impl Runner {
                 self.deliver_video(job, &made).await
             }
             "vod-audio-merge-transcoding" => {
-                let preview = self.fetch_to(job, &input["previewFileUrl"], at("preview")).await;
-                run(&format!("-loop 1 -i {preview} -i {source} {fast} -shortest -r {fps} {made}"));
+                let preview = self
+                    .fetch_to(job, &input["previewFileUrl"], at("preview"))
+                    .await;
+                run(&format!(
+                    "-loop 1 -i {preview} -i {source} {fast} -shortest -r {fps} {made}"
+                ));
                 self.deliver_video(job, &made).await
             }
             "video-studio-transcoding" => {
@@ -293,7 +308,11 @@ impl Runner {
                 let sheet = at("sheet.jpg").to_str().unwrap().to_owned();
                 run(&format!(
                     "-i {source} -vf fps=1/{},scale={}:{},tile={}x{} -frames:v 1 {sheet}",
-                    sprites["duration"], size["width"], size["height"], count["width"], count["height"]
+                    sprites["duration"],
+                    size["width"],
+                    size["height"],
+                    count["width"],
+                    count["height"]
                 ));
                 let bytes = std::fs::read(sheet).unwrap();
                 let part = Part::File("payload[storyboardFile]", "x.jpg", "image/jpeg", &bytes);
@@ -345,8 +364,21 @@ pub(crate) fn film(folder: &Path, name: &str, size: &str, seconds: u32) -> PathB
     let pictures = format!("testsrc2=size={size}:rate=25:duration={seconds}");
     let sound = format!("sine=frequency=440:duration={seconds}");
     ffmpeg(&[
-        "-f", "lavfi", "-i", &pictures, "-f", "lavfi", "-i", &sound, "-c:v", "libx264", "-preset",
-        "ultrafast", "-c:a", "aac", path.to_str().unwrap(),
+        "-f",
+        "lavfi",
+        "-i",
+        &pictures,
+        "-f",
+        "lavfi",
+        "-i",
+        &sound,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-c:a",
+        "aac",
+        path.to_str().unwrap(),
     ]);
     path
 }

@@ -24,7 +24,8 @@ impl Bell {
         let open = bell.next().await;
         assert!(open.starts_with("0{\"sid\":"), "{open}");
         assert!(open.contains("\"pingInterval\":25000"), "{open}");
-        bell.say(format!("40{namespace},{{\"runnerToken\":\"{token}\"}}")).await;
+        bell.say(format!("40{namespace},{{\"runnerToken\":\"{token}\"}}"))
+            .await;
         let answer = bell.next().await;
         (bell, answer)
     }
