@@ -63,9 +63,9 @@ impl VideoError {
     }
 
     pub(super) fn disk(error: std::io::Error) -> VideoError {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match error.kind() {
-            StorageFull | QuotaExceeded => VideoError::DiskFull,
+            StorageFull | QuotaExceeded | FileTooLarge => VideoError::DiskFull,
             kind => VideoError::Disk(kind),
         }
     }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::videos::{Order, Resumable};
 
+use super::super::body::linger;
 use super::super::server::LongBody;
 use super::super::state::AppState;
 use super::multipart::Texts;
@@ -106,15 +107,27 @@ pub(super) async fn go_on(
 ) -> Result<Response, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     if kind != Some(b"application/offset+octet-stream") {
+        linger(&app, body);
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let text = "Content-Type: must be application/offset+octet-stream";
         return Err(Problem::new(status, text));
     }
     long.allow();
-    let mut piece = app
-        .videos
-        .upload_on(&id, number(&headers, &OFFSET)?)
-        .await?;
+    let begun = match number(&headers, &OFFSET) {
+        Ok(offset) => app
+            .videos
+            .upload_on(&id, offset)
+            .await
+            .map_err(Problem::from),
+        Err(problem) => Err(problem),
+    };
+    let mut piece = match begun {
+        Ok(piece) => piece,
+        Err(problem) => {
+            linger(&app, body);
+            return Err(problem);
+        }
+    };
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
         match part {
