@@ -49,7 +49,7 @@ async fn read(body: &mut Multipart, submission: &mut Submission) -> Result<Texts
             // A name that leads anywhere is only a name.
             let shown = field.file_name().unwrap_or_default();
             let shown = shown.rsplit(['/', '\\']).next().unwrap_or_default();
-            if texts.required("name").is_err() && !shown.is_empty() {
+            if SOURCES.contains(&name.as_str()) && !shown.is_empty() {
                 texts.put(FILE_NAME, shown.to_owned())?;
             }
             let file = submission.file(&name).await?;
@@ -63,6 +63,8 @@ async fn read(body: &mut Multipart, submission: &mut Submission) -> Result<Texts
     Ok(texts)
 }
 
+/// Parts that may hold the video.
+const SOURCES: [&str; 2] = ["videoFile", "file"];
 /// Where the name of the uploaded file is kept among the texts: no part is called that.
 const FILE_NAME: &str = "\0file name";
 
@@ -90,9 +92,7 @@ pub(super) async fn upload(
         Ok(texts) => texts,
         Err(problem) => return Err(multipart::refuse(&app, body, problem)),
     };
-    let part = ["videoFile", "file"]
-        .into_iter()
-        .find(|p| submission.has(p));
+    let part = SOURCES.into_iter().find(|p| submission.has(p));
     let part = part.ok_or_else(|| Problem::bad("videoFile: is missing"))?;
     let mut order = order(&mut texts);
     order.name = order.name.or_else(|| texts.take(FILE_NAME));

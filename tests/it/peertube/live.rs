@@ -225,7 +225,7 @@ async fn without_a_runner_the_gateway_does_it() {
     .await;
     let film = film(app.folder.path(), "film.ts", "160x90", 12);
     let served_by = FileServer::start(film.parent().unwrap()).await;
-    let id = begin(&app, &served_by.url("/film.ts")).await;
+    let id = begin(&app, &served_by.url("/file/film.ts")).await;
     let done = video_until(&app, &id, has_ended).await;
     assert_eq!(done["state"], "done", "{done}");
     let (out, _) = run(
