@@ -5,6 +5,7 @@ mod client;
 mod detect;
 mod inspect;
 mod run;
+mod service;
 mod submit;
 
 pub use args::{

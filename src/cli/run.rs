@@ -8,11 +8,13 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::Gateway;
 use crate::config::{Config, Inputs, load};
+use crate::telemetry::LogControl;
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, submit};
+use super::{detect, inspect, service, submit};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -55,14 +57,14 @@ fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
-    telemetry::init(&telemetry::Settings {
+fn start_log(config: &Config) -> anyhow::Result<LogControl> {
+    let control = telemetry::init(&telemetry::Settings {
         level: config.logging.level,
         format: config.logging.format,
         file: config.logging.file.clone(),
         directives: std::env::var("RUST_LOG").ok(),
     })?;
-    Ok(())
+    Ok(control)
 }
 
 fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
@@ -92,11 +94,16 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
 }
 
 fn serve(args: &Args) -> anyhow::Result<()> {
-    let config = configured(args)?;
-    start_log(&config)?;
+    let inputs = Inputs::of_process(args.config.clone(), args.overrides());
+    let config = load(&inputs)?.config;
+    let log = start_log(&config)?;
     raise_file_limit();
+    let socket = service::socket()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(serve_until_signal(&config, args.serve_args()))?;
+    runtime.block_on(async {
+        let gateway = app::start_on(&config, socket).await?;
+        serve_until_signal(gateway, args.serve_args(), &inputs, &log).await
+    })?;
     // Blocking file reads under way need not be waited for.
     runtime.shutdown_background();
     Ok(())
@@ -114,17 +121,33 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve_until_signal(config: &Config, args: ServeArgs) -> anyhow::Result<()> {
+async fn serve_until_signal(
+    gateway: Gateway,
+    args: ServeArgs,
+    inputs: &Inputs,
+    log: &LogControl,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let gateway = app::start(config).await?;
+    let mut hangup = signal(SignalKind::hangup())?;
     if let Some(file) = &args.ready_file {
         gateway.write_ready_file(file).await?;
     }
+    service::tell_ready(&gateway.url());
+    let serving = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => service::reload(&gateway, inputs, log),
+            }
+        }
+    };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = serving => {}
+        () = service::feed_watchdog(&gateway) => {}
     }
+    service::tell_stopping();
     tokio::select! {
         () = gateway.stop() => {}
         // A second signal ends everything at once; the kernel ends the encoders.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::hardware::{Accelerator, AcceleratorReport, GpuInfo, parse_nvidia_smi};
 use crate::plan::{AcceleratorSettings, test_encode};
 
-use super::launcher::Launcher;
+use super::launcher::{Launcher, Purpose};
 use super::process::Process;
 use super::toolchain::Toolchain;
 
@@ -183,7 +183,7 @@ impl Accelerators {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let encoding = async {
-            let spawned = Process::spawn(&self.launcher, command, GRACE).await;
+            let spawned = Process::spawn(&self.launcher.doing(Purpose::Test), command, GRACE).await;
             let mut process = spawned.map_err(|e| e.to_string())?;
             let mut nothing = Vec::new();
             // It writes to nowhere; the end of its output is its end.

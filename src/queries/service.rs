@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::media::SourceLocator;
 use crate::media::query::{MetaQuery, PreviewQuery, StoryboardQuery, ThumbQuery, WebmQuery};
@@ -24,6 +24,7 @@ use crate::plan::query::{
 use crate::scratch::ScratchFolder;
 use crate::session::Opener;
 use crate::source::Authorization;
+use crate::telemetry::metrics::QueueLabels;
 
 use super::cache::ResultCache;
 use super::error::QueryError;
@@ -145,6 +146,11 @@ impl Queries {
         &self.opener.tools.hardware.ffmpeg_version
     }
 
+    /// Bytes of the results that are kept.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.used_bytes()
+    }
+
     /// Places that nobody holds.
     pub fn free_places(&self) -> usize {
         self.places.available_permits()
@@ -221,7 +227,13 @@ impl Queries {
     /// A place among the queries that run. Cancel-safe.
     async fn place(&self) -> Result<Permit, QueryError> {
         let waiting = self.places.clone().acquire_owned();
-        match timeout(self.settings.queue_timeout, waiting).await {
+        let since = Instant::now();
+        let place = timeout(self.settings.queue_timeout, waiting).await;
+        let labels = QueueLabels { queue: "query" };
+        let metrics = self.opener.launcher.metrics();
+        let waits = metrics.queue_wait.get_or_create(&labels);
+        waits.observe(since.elapsed().as_secs_f64());
+        match place {
             Ok(Ok(permit)) => Ok(Arc::new(permit)),
             Ok(Err(_)) => Err(QueryError::Stopping),
             Err(_) => Err(QueryError::Busy),

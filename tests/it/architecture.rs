@@ -97,6 +97,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["discovery"]),
     ("tokio_tungstenite", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("prometheus_client", &["http", "telemetry"]),
+    ("sd_notify", &["cli"]),
+    ("listenfd", &["cli"]),
 ];
 
 /// Files that may be longer than `MOST_LINES`, each with the reason.
