@@ -74,7 +74,8 @@ pub async fn opener(
 ) -> Result<Opener, StartError> {
     let policy = source_policy(config)?;
     let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
-    let launcher = Launcher::new(tracker.clone(), Metrics::default()).map_err(StartError::Thread)?;
+    let launcher =
+        Launcher::new(tracker.clone(), Metrics::default()).map_err(StartError::Thread)?;
     let plan = plan_settings(config);
     let remembered = config.storage.directory.join("hardware.json");
     let accelerators = Accelerators::new(

@@ -39,7 +39,7 @@ fn note(job: &Job, metrics: &Metrics) {
     if job.attempts == 1 && job.updated_at == lease.begun_at && job.progress.is_none() {
         let labels = QueueLabels { queue: "job" };
         let waited = lease.begun_at.since(job.created_at.max(job.not_before));
-        let waits = metrics.queue_wait.get_or_create(&labels);
+        let waits = metrics.queue_wait.get_or_create_owned(&labels);
         waits.observe(waited.as_secs_f64());
     }
 }

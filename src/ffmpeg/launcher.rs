@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ProcessLabels;
 
 use super::os;
 
@@ -33,6 +34,16 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    const ALL: [Purpose; 7] = [
+        Purpose::Stream,
+        Purpose::Probe,
+        Purpose::Subtitles,
+        Purpose::Query,
+        Purpose::Batch,
+        Purpose::Job,
+        Purpose::Test,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Purpose::Stream => "stream",
@@ -80,6 +91,12 @@ impl Launcher {
     pub fn new(tracker: TaskTracker, metrics: Metrics) -> io::Result<Launcher> {
         let (orders, inbox) = mpsc::channel::<Order>();
         let runtime = Handle::current();
+        for purpose in Purpose::ALL {
+            let kind = purpose.name();
+            metrics
+                .processes
+                .get_or_create_owned(&ProcessLabels { kind });
+        }
         std::thread::Builder::new()
             .name("ffmpeg-spawn".into())
             .spawn(move || {

@@ -201,8 +201,13 @@ impl Running {
         let labels = ExitLabels { kind, reason };
         self.metrics.exits.get_or_create(&labels).inc();
         tracing::info!(
-            ffmpeg.pid = self.pid, kind, reason, code = report.code, signal = report.signal,
-            duration_ms = self.since.elapsed().as_millis() as u64, "encoder exited"
+            ffmpeg.pid = self.pid,
+            kind,
+            reason,
+            code = report.code,
+            signal = report.signal,
+            duration_ms = self.since.elapsed().as_millis() as u64,
+            "encoder exited"
         );
     }
 }

@@ -84,7 +84,11 @@ impl Access {
     /// What signs addresses, on a keyed gateway.
     pub(super) fn signer(&self) -> Option<Signer> {
         let rules = self.rules();
-        rules.settings.key.as_ref().map(|(_, signer)| signer.clone())
+        rules
+            .settings
+            .key
+            .as_ref()
+            .map(|(_, signer)| signer.clone())
     }
 
     fn check(&self, request: &Request) -> Result<(), ApiError> {

@@ -60,7 +60,18 @@ impl Now {
     }
 
     fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) {
-        self.gauges(name, help, unit, vec![(Labels::new(), value)]);
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(value);
+        match unit {
+            Some(unit) => self.0.register_with_unit(name, help, unit, gauge),
+            None => self.0.register(name, help, gauge),
+        }
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
     }
 
     fn counters(&mut self, name: &str, help: &str, values: impl Iterator<Item = (Labels, u64)>) {
@@ -122,11 +133,10 @@ fn of_gateway(
     if let Some(workers) = workers {
         of_workers(&mut now, app, &workers);
     }
-    let expired = std::iter::once((Labels::new(), app.dispatcher.expired_leases()));
-    now.counters(
+    now.counter(
         "job_lease_expired",
         "Leases of queued jobs that ended because their worker fell silent",
-        expired,
+        app.dispatcher.expired_leases(),
     );
     now.0
 }
@@ -178,11 +188,10 @@ fn of_streams(now: &mut Now, app: &AppState) {
         None,
         app.registry.average_speed(),
     );
-    let starts = std::iter::once((Labels::new(), app.registry.encoder_starts()));
-    now.counters(
+    now.counter(
         "encoder_starts",
         "Encoders of streams that were started",
-        starts,
+        app.registry.encoder_starts(),
     );
     let usage = app.registry.hardware_usage().into_iter();
     now.counters(
@@ -204,11 +213,10 @@ fn of_streams(now: &mut Now, app: &AppState) {
             (labels, n.load(Ordering::Relaxed))
         }),
     );
-    let started = totals.started.load(Ordering::Relaxed);
-    now.counters(
+    now.counter(
         "session_started",
         "Jobs of clients that were started",
-        std::iter::once((Labels::new(), started)),
+        totals.started.load(Ordering::Relaxed),
     );
     now.gauge(
         "websockets_free",
@@ -239,10 +247,10 @@ fn of_disk(now: &mut Now, app: &AppState) {
         bytes.clone(),
         cache.limit_bytes() as f64,
     );
-    now.counters(
+    now.counter(
         "segment_cache_written_bytes",
         "Bytes of segments that were kept",
-        std::iter::once((Labels::new(), cache.written_bytes())),
+        cache.written_bytes(),
     );
     if let Ok(disk) = nix::sys::statvfs::statvfs(cache.folder()) {
         let free = disk.blocks_available() as f64 * disk.fragment_size() as f64;
@@ -265,7 +273,10 @@ fn of_workers(now: &mut Now, app: &AppState, workers: &[WorkerView]) {
         labelled("state", &states),
     );
     let at = app.dispatcher.now();
-    let newest = workers.iter().map(|w| at.since(w.worker.last_contact)).min();
+    let newest = workers
+        .iter()
+        .map(|w| at.since(w.worker.last_contact))
+        .min();
     if let Some(newest) = newest {
         now.gauge(
             "worker_last_contact",
@@ -326,7 +337,12 @@ fn of_process() -> Registry {
         now.gauge("process_open_fds", "Open files", None, open as f64);
     }
     if let Some(most) = process.open_files_limit() {
-        now.gauge("process_max_fds", "Files that may be open", None, most as f64);
+        now.gauge(
+            "process_max_fds",
+            "Files that may be open",
+            None,
+            most as f64,
+        );
     }
     now.0
 }

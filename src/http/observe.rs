@@ -142,12 +142,11 @@ impl Drop for Observed {
             route: route.clone(),
         };
         if self.status.is_some() {
-            let durations = self.metrics.request_duration.get_or_create(&labels);
+            let durations = self.metrics.request_duration.get_or_create_owned(&labels);
             durations.observe(self.answered_after.as_secs_f64());
         }
-        let sent = self.metrics.response_bytes.get_or_create(&labels);
+        let sent = self.metrics.response_bytes.get_or_create_owned(&labels);
         sent.inc_by(self.bytes);
-        drop(sent);
         let labels = RequestLabels {
             method: known_method(&self.method),
             route,
@@ -160,10 +159,18 @@ impl Drop for Observed {
         let client = self.client.map(|ip| ip.to_string());
         let milliseconds = |d: Duration| (d.as_secs_f64() * 1e4).round() / 10.0;
         tracing::info!(
-            request.id = self.id, method = known_method(&self.method), route = self.route_name(),
-            path = self.path, query = self.query, client, status, bytes = self.bytes,
-            complete = self.is_complete, answered_ms = milliseconds(self.answered_after),
-            duration_ms = milliseconds(self.since.elapsed()), "request"
+            request.id = self.id,
+            method = known_method(&self.method),
+            route = self.route_name(),
+            path = self.path,
+            query = self.query,
+            client,
+            status,
+            bytes = self.bytes,
+            complete = self.is_complete,
+            answered_ms = milliseconds(self.answered_after),
+            duration_ms = milliseconds(self.since.elapsed()),
+            "request"
         );
     }
 }
@@ -266,7 +273,14 @@ fn shown_query(query: &str) -> String {
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = [
-        "key", "token", "secret", "password", "passwd", "sig", "auth", "credential",
+        "key",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "sig",
+        "auth",
+        "credential",
     ];
     words.iter().any(|word| name.contains(word))
 }

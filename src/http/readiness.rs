@@ -73,7 +73,7 @@ fn look_at(folder: &Path) -> Option<&'static str> {
         return Some("the segment cache cannot be written");
     }
     let disk = nix::sys::statvfs::statvfs(folder).ok()?;
-    let free = u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size());
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     (free < LEAST_FREE_BYTES).then_some("the disk of the segment cache is full")
 }
 

@@ -231,7 +231,7 @@ impl Queries {
         let place = timeout(self.settings.queue_timeout, waiting).await;
         let labels = QueueLabels { queue: "query" };
         let metrics = self.opener.launcher.metrics();
-        let waits = metrics.queue_wait.get_or_create(&labels);
+        let waits = metrics.queue_wait.get_or_create_owned(&labels);
         waits.observe(since.elapsed().as_secs_f64());
         match place {
             Ok(Ok(permit)) => Ok(Arc::new(permit)),

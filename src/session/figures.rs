@@ -41,7 +41,7 @@ impl Context {
     /// A head has waited so long for its permits.
     pub(super) fn note_encoder_wait(&self, waited: Duration) {
         let labels = QueueLabels { queue: "stream" };
-        let waits = self.metrics().queue_wait.get_or_create(&labels);
+        let waits = self.metrics().queue_wait.get_or_create_owned(&labels);
         waits.observe(waited.as_secs_f64());
     }
 }
@@ -94,7 +94,7 @@ impl Stream {
         let served = self.make(file).await?;
         let (labels, metrics) = (SegmentLabels { from }, self.core.context.metrics());
         metrics.segment_requests.get_or_create(&labels).inc();
-        let waits = metrics.segment_wait.get_or_create(&labels);
+        let waits = metrics.segment_wait.get_or_create_owned(&labels);
         waits.observe(asked.elapsed().as_secs_f64());
         Ok(served)
     }

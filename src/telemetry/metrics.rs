@@ -130,6 +130,20 @@ impl Default for Metrics {
             queue_wait: Family::new_with_constructor(queue_histogram),
             jobs_ended: Family::default(),
         };
+        // What has not happened yet counts 0: a series that begins with 1 shows no increase.
+        for from in ["cache", "encoder"] {
+            metrics
+                .segment_wait
+                .get_or_create_owned(&SegmentLabels { from });
+            metrics
+                .segment_requests
+                .get_or_create_owned(&SegmentLabels { from });
+        }
+        for queue in ["stream", "query", "job"] {
+            metrics
+                .queue_wait
+                .get_or_create_owned(&QueueLabels { queue });
+        }
         metrics.registry = Arc::new(metrics.registered());
         metrics
     }
@@ -221,7 +235,10 @@ mod tests {
             route: "/stream/{id}/{*file}".into(),
         };
         metrics.response_bytes.get_or_create(&route()).inc_by(188);
-        metrics.request_duration.get_or_create(&route()).observe(0.2);
+        metrics
+            .request_duration
+            .get_or_create(&route())
+            .observe(0.2);
         let text = metrics.text(&[]).unwrap();
         for line in [
             r#"ghoststream_http_response_bytes_total{route="/stream/{id}/{*file}"} 188"#,
