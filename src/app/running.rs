@@ -42,6 +42,8 @@ pub struct Gateway {
     pub(super) observer: Arc<Observer>,
     /// The configuration as it is obeyed.
     pub(super) config: Mutex<Config>,
+    #[cfg(feature = "test-support")]
+    routes: String,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
     /// Ends everything else, and connections that are still open.
@@ -162,9 +164,12 @@ pub async fn start_on(
         max_connections: config.server.max_connections as usize,
         header_timeout: Duration::from_secs(u64::from(config.server.header_timeout_seconds)),
     };
+    let router = router(state);
+    #[cfg(feature = "test-support")]
+    let routes = format!("{router:?}");
     let accept = serve(
         listener,
-        router(state),
+        router,
         settings,
         connections.clone(),
         stop_serving.clone(),
@@ -197,6 +202,8 @@ pub async fn start_on(
         access,
         observer,
         config: Mutex::new(config.clone()),
+        #[cfg(feature = "test-support")]
+        routes,
         stop_serving,
         cancel,
         connections,
@@ -279,6 +286,12 @@ impl Gateway {
 
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// All routes, as axum writes them when asked for its insides.
+    #[cfg(feature = "test-support")]
+    pub fn routes(&self) -> &str {
+        &self.routes
     }
 
     pub fn queries(&self) -> &Arc<Queries> {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::Gateway;
 use crate::config::{Config, Inputs, load};
 use crate::telemetry::LogControl;
-use crate::{app, telemetry};
+use crate::{app, http, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
 use super::{detect, inspect, service, submit};
@@ -30,6 +30,9 @@ pub fn run() -> ExitCode {
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },
+        Some(Command::Openapi) => print(http::text_of_document().as_bytes()),
+        Some(Command::Completions { shell }) => print(&completions(*shell)),
+        Some(Command::Man) => manual().and_then(|page| print(&page)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,6 +42,35 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text)?)
+}
+
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "ghoststream", &mut text);
+    text
+}
+
+/// One page of all subcommands.
+fn manual() -> anyhow::Result<Vec<u8>> {
+    let command = Args::command().display_name("ghoststream");
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands() {
+        let name = format!("ghoststream {}", sub.get_name());
+        writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+        let manual = clap_mangen::Man::new(sub.clone().bin_name(name));
+        let mut part = Vec::new();
+        manual.render_description_section(&mut part)?;
+        manual.render_options_section(&mut part)?;
+        // Its sections lie within this one.
+        let part = String::from_utf8_lossy(&part).replace(".SH ", ".SS ");
+        page.write_all(part.as_bytes())?;
+    }
+    Ok(page)
 }
 
 fn configured(args: &Args) -> anyhow::Result<Config> {

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::distconv;
 use super::error::ApiError;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
+use super::openapi;
 use super::presence::Peer;
 use super::state::AppState;
 
@@ -194,7 +195,7 @@ fn is_probe(path: &str) -> bool {
 
 /// What needs no key: probes, and the page itself, which asks for the key.
 fn is_open(path: &str) -> bool {
-    is_probe(path) || is_page(path)
+    is_probe(path) || is_page(path) || openapi::is_page(path)
 }
 
 /// Whether a request counts towards the limit: all do but those of a player that plays, of a page

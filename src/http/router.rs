@@ -16,7 +16,7 @@ use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
     access, artifacts, distconv, download, engines, files, health, jobs, machine, metrics, observe,
-    presence, progress, queries, readiness, sharing, stream, transcode,
+    openapi, presence, progress, queries, readiness, sharing, stream, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -55,6 +55,9 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(readiness::ready))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::docs))
+        .route("/docs/style.css", get(openapi::style))
         .route("/api/live", get(health::alive))
         .route("/api/ready", get(readiness::ready))
         .route("/api/capabilities", get(health::capabilities))
