@@ -15,7 +15,7 @@ use crate::base::WorkerId;
 use crate::batch::{BatchParts, Batches};
 use crate::config::Config;
 use crate::discovery::{self, HubSettings};
-use crate::dispatch::{Clock, DispatchParts, Dispatcher};
+use crate::dispatch::{Clock, DispatchParts, Dispatcher, keep_house};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::ffmpeg::Purpose;
 use crate::http::{Access, AppState, Callbacks, Machine, Observer, ServerSettings, router, serve};
@@ -100,6 +100,11 @@ pub async fn start_on(
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    if let keep @ 1.. = config.dispatch.keep_hours {
+        let keep = Duration::from_secs(u64::from(keep) * 3600);
+        let house = keep_house(dispatcher.clone(), artifacts.clone(), keep, cancel.clone());
+        work.spawn(house);
+    }
     if config.local_engine.enabled {
         let opener = opener.doing(Purpose::Job);
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);

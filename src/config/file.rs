@@ -393,6 +393,9 @@ pub struct Dispatch {
     pub engine_expiry_seconds: u32,
     /// Longest time that one attempt at a job may take, in seconds, 1..=2592000. Default 21600.
     pub job_timeout_seconds: u32,
+    /// How long transcodes that ended are kept with their results, in hours, 0..=87600; 0 keeps them for
+    /// ever. Default 168.
+    pub keep_hours: u32,
 }
 
 impl Default for Dispatch {
@@ -401,6 +404,7 @@ impl Default for Dispatch {
             lease_seconds: 30,
             engine_expiry_seconds: 60,
             job_timeout_seconds: 21_600,
+            keep_hours: 168,
         }
     }
 }
