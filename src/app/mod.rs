@@ -7,4 +7,4 @@ mod running;
 
 pub use build::{StartError, opener, source_policy};
 pub use engine::{Engine, RemoteGateway, start_engine};
-pub use running::{Gateway, start};
+pub use running::{Gateway, start, start_from};

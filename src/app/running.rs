@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::artifact::ArtifactStore;
 use crate::base::WorkerId;
 use crate::batch::{BatchParts, Batches};
-use crate::config::Config;
+use crate::config::{Config, Origins};
 use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
@@ -25,7 +25,7 @@ use crate::store::Store;
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    hub_settings, opener, query_folder, query_settings, session_settings,
+    effective_settings, hub_settings, opener, query_folder, query_settings, session_settings,
 };
 
 use super::node::NodeIdentity;
@@ -50,6 +50,11 @@ const END: Duration = Duration::from_secs(3);
 
 /// Builds a gateway from `config` and starts to listen.
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
+    start_from(config, &Origins::new()).await
+}
+
+/// The same, and tells people where each value came from.
+pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     let (connections, work) = (TaskTracker::new(), TaskTracker::new());
     let hub_url = config.ghosthub.url.clone();
@@ -117,6 +122,7 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         environment: config.server.environment.as_str().into(),
         machine: Arc::new(Machine::new(registry.cache().folder().to_owned())),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
+        settings: effective_settings(config, origins),
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
         access: Access::new(access_settings(config, node.as_ref())),

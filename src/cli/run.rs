@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, Inputs, load};
+use crate::config::{Config, Inputs, Loaded, load};
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
@@ -39,9 +39,13 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn configured(args: &Args) -> anyhow::Result<Config> {
+fn loaded(args: &Args) -> anyhow::Result<Loaded> {
     let inputs = Inputs::of_process(args.config.clone(), args.overrides());
-    Ok(load(&inputs)?.config)
+    Ok(load(&inputs)?)
+}
+
+fn configured(args: &Args) -> anyhow::Result<Config> {
+    Ok(loaded(args)?.config)
 }
 
 fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
@@ -92,11 +96,11 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
 }
 
 fn serve(args: &Args) -> anyhow::Result<()> {
-    let config = configured(args)?;
-    start_log(&config)?;
+    let loaded = loaded(args)?;
+    start_log(&loaded.config)?;
     raise_file_limit();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(serve_until_signal(&config, args.serve_args()))?;
+    runtime.block_on(serve_until_signal(&loaded, args.serve_args()))?;
     // Blocking file reads under way need not be waited for.
     runtime.shutdown_background();
     Ok(())
@@ -114,10 +118,10 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve_until_signal(config: &Config, args: ServeArgs) -> anyhow::Result<()> {
+async fn serve_until_signal(loaded: &Loaded, args: ServeArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let gateway = app::start(config).await?;
+    let gateway = app::start_from(&loaded.config, &loaded.origins).await?;
     if let Some(file) = &args.ready_file {
         gateway.write_ready_file(file).await?;
     }

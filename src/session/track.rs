@@ -13,6 +13,7 @@ use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samp
 use crate::plan::Preroll;
 
 use super::cache::SegmentKey;
+use super::detail::{HeadDetail, TrackDetail};
 use super::encoders::Encoders;
 use super::error::SessionError;
 use super::head;
@@ -30,9 +31,28 @@ pub(super) struct Learned {
     pub(super) software: bool,
 }
 
+/// A head and how it does.
+struct Working {
+    cancel: CancellationToken,
+    /// It is not read from now.
+    paused: bool,
+    /// Media time per wall time of what it last made; `None` before that.
+    speed: Option<f64>,
+}
+
+impl Working {
+    fn new(cancel: CancellationToken) -> Self {
+        Working {
+            cancel,
+            paused: false,
+            speed: None,
+        }
+    }
+}
+
 struct State {
     scheduler: Scheduler,
-    heads: HashMap<HeadId, CancellationToken>,
+    heads: HashMap<HeadId, Working>,
     growing: HashMap<u32, Arc<GrowingSegment>>,
     /// Complete segments that the disk did not take, oldest first.
     unsaved: Vec<u32>,
@@ -40,8 +60,6 @@ struct State {
     config: Option<Arc<TrackConfig>>,
     learned: Learned,
     last_failure: Option<String>,
-    /// Heads that are not read from now.
-    paused: usize,
     disk_error: Option<String>,
     /// Complete segments on their way to the disk.
     storing: usize,
@@ -121,7 +139,6 @@ impl Track {
                     software: false,
                 },
                 last_failure: None,
-                paused: 0,
                 disk_error: None,
                 storing: 0,
                 closed: false,
@@ -149,7 +166,7 @@ impl Track {
                     until,
                 } => {
                     let cancel = self.core.cancel.child_token();
-                    state.heads.insert(head, cancel.clone());
+                    state.heads.insert(head, Working::new(cancel.clone()));
                     let order = head::Order {
                         head,
                         segment,
@@ -160,8 +177,8 @@ impl Track {
                     self.core.context.tracker.spawn(head::run(track, order));
                 }
                 Action::Stop { head } => {
-                    if let Some(cancel) = state.heads.remove(&head) {
-                        cancel.cancel();
+                    if let Some(working) = state.heads.remove(&head) {
+                        working.cancel.cancel();
                     }
                 }
                 Action::GiveUp { waiter } => {
@@ -205,7 +222,7 @@ impl Track {
     pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
         let mut state = self.lock();
         let head = state.scheduler.attach();
-        state.heads.insert(head, cancel.clone());
+        state.heads.insert(head, Working::new(cancel.clone()));
         head
     }
 
@@ -442,11 +459,47 @@ impl Track {
             },
             made: state.scheduler.made_count(),
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
-            paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
+            paused: !state.heads.is_empty() && state.heads.values().all(|h| h.paused),
             speed: state.scheduler.speed(),
             last_failure: state.last_failure.clone(),
             disk_error: state.disk_error.clone(),
         }
+    }
+}
+
+/// What is shown of a track.
+impl Track {
+    /// What is there and what is made now, in segments.
+    pub(super) fn detail(&self) -> TrackDetail {
+        let state = self.lock();
+        let head = |(id, segment): (HeadId, u32)| {
+            let working = state.heads.get(&id)?;
+            let done = state.growing.get(&segment).map_or(0, |g| g.len());
+            Some(HeadDetail {
+                segment,
+                seconds: self.seconds_of(segment, done),
+                paused: working.paused,
+                speed: working.speed,
+            })
+        };
+        TrackDetail {
+            id: self.id,
+            ready: state.scheduler.ready_ranges(),
+            heads: state.scheduler.heads().filter_map(head).collect(),
+            software: state.learned.software,
+            last_failure: state.last_failure.clone(),
+        }
+    }
+
+    /// Where sample `done` of `segment` lies on the timeline, as far as samples are numbered.
+    fn seconds_of(&self, segment: u32, done: usize) -> f64 {
+        let timeline = self.cuts.timeline();
+        let begin = timeline.grid().seconds(timeline.start(segment));
+        let share = match self.cuts.samples(segment) {
+            Some(all) if all > 0 => done.min(all) as f64 / all as f64,
+            _ => 0.0,
+        };
+        begin + share * timeline.seconds(segment)
     }
 }
 
@@ -590,13 +643,10 @@ impl Track {
         Duration::from_millis(self.core.context.now_ms().saturating_sub(asked))
     }
 
-    pub(super) fn count_paused(&self, paused: bool) {
-        let mut state = self.lock();
-        state.paused = if paused {
-            state.paused + 1
-        } else {
-            state.paused.saturating_sub(1)
-        };
+    pub(super) fn note_paused(&self, head: HeadId, paused: bool) {
+        if let Some(working) = self.lock().heads.get_mut(&head) {
+            working.paused = paused;
+        }
     }
 
     pub(super) fn observe_start(&self, latency: Duration) {
@@ -605,8 +655,12 @@ impl Track {
             .observe_start(latency.as_millis() as u32);
     }
 
-    pub(super) fn observe_speed(&self, ratio: f64) {
-        self.lock().scheduler.observe_speed(ratio);
+    pub(super) fn observe_speed(&self, head: HeadId, ratio: f64) {
+        let mut state = self.lock();
+        if let Some(working) = state.heads.get_mut(&head) {
+            working.speed = Some(ratio);
+        }
+        state.scheduler.observe_speed(ratio);
     }
 
     /// A head is gone; its process has ended. What it began and nobody reads is dropped.
