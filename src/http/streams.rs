@@ -25,12 +25,13 @@ pub(super) fn summaries(app: &AppState) -> Vec<Value> {
 
 fn summary(app: &AppState, job: &Job) -> Value {
     let status = job.status();
-    let heads = match job.phase() {
-        JobPhase::Open(stream) => stream.map().tracks.iter().map(|t| t.heads.len()).sum(),
-        _ => 0,
+    let stream = match job.phase() {
+        JobPhase::Open(stream) => Some(stream),
+        _ => None,
     };
     json!({
         "job_id": job.id,
+        "stream": stream.as_ref().map(|s| s.id()),
         "source": job.source,
         "mode": job.request.mode,
         "client": job.origin.client,
@@ -41,7 +42,7 @@ fn summary(app: &AppState, job: &Job) -> Value {
         "speed": rounded(status.speed),
         "eta_seconds": status.eta_seconds,
         "encoded_by": status.encoded_by,
-        "encoders": heads,
+        "encoders": stream.map_or(0, |s| s.encoders()),
         "viewers": app.registry.viewers(job).viewers,
         "error": status.error,
         "warnings": status.warnings,

@@ -1,5 +1,7 @@
 //! A stream as its map shows it: what of each track is there, and who makes the rest.
 
+use uuid::Uuid;
+
 use crate::plan::{AudioPlan, VideoPlan};
 
 use super::rendition::TrackId;
@@ -60,6 +62,16 @@ pub struct StreamMap {
 }
 
 impl Stream {
+    /// The same for all jobs that share it.
+    pub fn id(&self) -> Uuid {
+        self.core.id
+    }
+
+    /// Encoders at work on it, those included that are held back.
+    pub fn encoders(&self) -> usize {
+        self.tracks().map(|t| t.detail().heads.len()).sum()
+    }
+
     /// How the stream stands now; computed when asked.
     pub fn map(&self) -> StreamMap {
         let plan = &self.core.plan;

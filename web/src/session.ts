@@ -1,5 +1,5 @@
 /** One job at a time: starts it, follows it, gives it back. */
-import { ApiError, type Gateway, type Job, type PlayRequest } from './api';
+import { ApiError, type Gateway, type Job, type PlayRequest } from './client';
 
 export type SessionView =
   | { readonly kind: 'none' }
