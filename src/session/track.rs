@@ -1,5 +1,7 @@
 //! One track of a stream: its heads, the segments being made, the requests that wait.
 
+mod shown;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +15,10 @@ use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samp
 use crate::plan::Preroll;
 
 use super::cache::SegmentKey;
-use super::detail::{HeadDetail, TrackDetail};
 use super::encoders::Encoders;
 use super::error::SessionError;
 use super::head;
-use super::rendition::{TrackId, TrackKind, TrackView};
+use super::rendition::{TrackId, TrackKind};
 use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
 
@@ -443,63 +444,6 @@ impl Track {
         let _open = self.open(0).await?;
         let config = self.lock().config.clone();
         config.ok_or_else(|| SessionError::Encoder("it sent no headers".into()))
-    }
-
-    pub(super) fn view(&self) -> TrackView {
-        let state = self.lock();
-        let growing = state.growing.iter();
-        let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
-        let plan = &self.core.plan;
-        TrackView {
-            ready: state.scheduler.ready_ranges(),
-            growing: unfinished.map(|(_, growing)| growing.len()).collect(),
-            counts_units: match plan.main_video() {
-                Some(video) => self.id.kind == TrackKind::Video && video.encode.is_some(),
-                None => plan.main_audio().is_some_and(|a| a.encode.is_some()),
-            },
-            made: state.scheduler.made_count(),
-            heads: state.scheduler.heads().map(|(_, next)| next).collect(),
-            paused: !state.heads.is_empty() && state.heads.values().all(|h| h.paused),
-            speed: state.scheduler.speed(),
-            last_failure: state.last_failure.clone(),
-            disk_error: state.disk_error.clone(),
-        }
-    }
-}
-
-/// What is shown of a track.
-impl Track {
-    /// What is there and what is made now, in segments.
-    pub(super) fn detail(&self) -> TrackDetail {
-        let state = self.lock();
-        let head = |(id, segment): (HeadId, u32)| {
-            let working = state.heads.get(&id)?;
-            let done = state.growing.get(&segment).map_or(0, |g| g.len());
-            Some(HeadDetail {
-                segment,
-                seconds: self.seconds_of(segment, done),
-                paused: working.paused,
-                speed: working.speed,
-            })
-        };
-        TrackDetail {
-            id: self.id,
-            ready: state.scheduler.ready_ranges(),
-            heads: state.scheduler.heads().filter_map(head).collect(),
-            software: state.learned.software,
-            last_failure: state.last_failure.clone(),
-        }
-    }
-
-    /// Where sample `done` of `segment` lies on the timeline, as far as samples are numbered.
-    fn seconds_of(&self, segment: u32, done: usize) -> f64 {
-        let timeline = self.cuts.timeline();
-        let begin = timeline.grid().seconds(timeline.start(segment));
-        let share = match self.cuts.samples(segment) {
-            Some(all) if all > 0 => done.min(all) as f64 / all as f64,
-            _ => 0.0,
-        };
-        begin + share * timeline.seconds(segment)
     }
 }
 

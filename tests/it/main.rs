@@ -65,3 +65,5 @@ mod runs;
 mod sharing;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod web_api;

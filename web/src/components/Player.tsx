@@ -119,13 +119,13 @@ export function Player(props: Props) {
   const onKey = (event: KeyboardEvent): void => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target as HTMLElement;
-    if (target.closest('input, select, textarea, [role="menu"], dialog, [role="slider"]') !== null) return;
+    if (target.closest('input:not([type="range"]), select, textarea, [role="menu"], dialog') !== null) return;
     const onButton = target.closest('button, a') !== null;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     // In lists the arrows are the list's, and on a button the space bar presses it.
     const inStage = stage.current?.contains(target) === true || target === document.body;
     if ((key === ' ' || key === 'Enter') && (onButton || key === 'Enter')) return;
-    if (/^Arrow|^Home$|^End$/.test(key) && !inStage) return;
+    if (/^Arrow|^Home$|^End$/.test(key) && (!inStage || target.matches('input'))) return;
     const now = video.current?.currentTime ?? 0;
     const actions: Readonly<Record<string, () => void>> = {
       ' ': toggle,
