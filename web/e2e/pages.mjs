@@ -51,9 +51,9 @@ run(base, shots, async (visit, summary) => {
   // ------------------------------------------------------------ a file is made
   await page.getByRole('button', { name: 'Make a file of' }).first().click();
   const dialog = page.getByRole('dialog');
-  check((await dialog.getByLabel('Of').inputValue()) === film, 'the file to be made is not of the film that was chosen');
+  check((await dialog.getByLabel('Of', { exact: true }).inputValue()) === film, 'the file to be made is not of the film that was chosen');
   await visit.audit('the dialog of a new file');
-  await dialog.getByLabel('Size').selectOption('480p');
+  await dialog.getByLabel('Size', { exact: true }).selectOption('480p');
   await dialog.getByRole('button', { name: 'Put it in the queue' }).click();
   await page.getByRole('heading', { level: 1, name: 'Jobs' }).waitFor();
   const row = page.locator('.job').first();

@@ -290,7 +290,7 @@ export function Player(props: Props) {
             )}
             {props.quality !== null && (
               <Menu
-                label="Quality"
+                label={`Quality: ${label}`}
                 class="menu-words"
                 items={qualityItems}
                 chosen={adaptive ? `size ${choices.size}` : props.quality}
@@ -300,7 +300,7 @@ export function Player(props: Props) {
               </Menu>
             )}
             <Menu
-              label="Speed"
+              label={`Speed: ${view.rate}×`}
               class="menu-words menu-speed"
               items={RATES.map((id) => ({ id, name: `${id}×` }))}
               chosen={String(view.rate)}
