@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::artifact::{ArtifactError, ArtifactStore};
-use crate::discovery::{Announcement, HubSettings};
+use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
@@ -56,6 +56,10 @@ pub enum StartError {
     Artifacts(#[from] ArtifactError),
     #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
     Key,
+    #[error("no gateway announces itself on the local network: name one by --server URL")]
+    NoGateway,
+    #[error("the local network cannot be searched ({0}): name a gateway by --server URL")]
+    Discovery(SearchError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }

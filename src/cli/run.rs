@@ -12,7 +12,7 @@ use crate::config::{Config, Inputs, Loaded, load};
 use crate::{app, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, submit};
+use super::{detect, inspect, submit, transcode};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -24,6 +24,9 @@ pub fn run() -> ExitCode {
         Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
         Some(Command::Submit(submit)) => submit::submit(submit),
+        Some(Command::Transcode(wanted)) => {
+            configured(&args).and_then(|c| transcode::transcode(&c, wanted))
+        }
         Some(Command::Engine(engine)) => work(&args, engine),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
