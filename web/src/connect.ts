@@ -12,8 +12,8 @@ export function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** `base` is the page's address; `keyed`: the gateway wants its key. */
-export function ways(base: string, keyed: boolean): readonly Way[] {
+/** `base` is the page's address; `keyed`: the gateway wants its key; `token`: one for runners, if it was made. */
+export function ways(base: string, keyed: boolean, token: string | null = null): readonly Way[] {
   const url = base.replace(/\/$/, '');
   const { host } = new URL(base);
   const key = keyed ? ' --api-key YOUR_API_KEY' : '';
@@ -27,8 +27,8 @@ export function ways(base: string, keyed: boolean): readonly Way[] {
     {
       id: 'peertube',
       name: 'PeerTube runner',
-      text: 'The runner of PeerTube, unchanged. Make a registration token on the gateway first, or set peertube.registration_token.',
-      command: `ghoststream token create\npeertube-runner server\npeertube-runner register --url ${quoted(url)} --registration-token TOKEN --runner-name my-machine`,
+      text: 'The runner of PeerTube, unchanged. It registers with a token, which is made here, by `ghoststream token create peertube`, or set as peertube.registration_token.',
+      command: `peertube-runner server &\npeertube-runner register --url ${quoted(url)} --registration-token ${quoted(token ?? 'TOKEN')} --runner-name my-machine`,
     },
     {
       id: 'grav1',

@@ -72,6 +72,13 @@ const KINDS: Readonly<Record<string, string>> = {
   batch: 'File',
   transcode: 'Transcode',
   scene: 'Scene',
+  vod_hls: 'Video to HLS',
+  vod_web_video: 'Web video',
+  vod_audio_merge: 'Sound and picture',
+  video_studio: 'Studio',
+  live_rtmp_hls: 'Live',
+  video_transcription: 'Transcription',
+  video_storyboard: 'Storyboard',
 };
 
 /** The kind of a job in a word: known ones by their name, others as the gateway calls them. */

@@ -1,5 +1,5 @@
 /** A project of scenes as it is drawn. Pure. */
-import type { Project, Scene } from './client';
+import type { Project } from './client';
 
 export type SceneState = 'done' | 'running' | 'waiting' | 'bad';
 
@@ -15,34 +15,23 @@ export interface SceneTile {
   readonly kbps: number | null;
   /** A score of the pictures, where the gateway has measured one. */
   readonly quality: number | null;
+  /** 0..100 of one that is at work, where that is told. */
+  readonly percent: number | null;
+  /** Where its encode lies, when the gateway says so. */
+  readonly url: string | null;
 }
 
-/** Names under which a measure of the pictures may come, and the best it can be. */
-const MEASURES = ['vmaf', 'quality', 'ssim', 'score'];
-
-function qualityOf(scene: Scene): number | null {
-  const fields = scene as unknown as Record<string, unknown>;
-  for (const name of MEASURES) {
-    const value = fields[name];
-    if (typeof value === 'number' && Number.isFinite(value)) return value;
-  }
-  return null;
-}
-
-/** Pictures a second of the film; `fps` of the protocol is the encoders' speed. */
-function rateOf(project: Project): number | null {
-  const fields = project as unknown as Record<string, unknown>;
-  for (const name of ['frame_rate', 'input_fps', 'source_fps']) {
-    const value = fields[name];
-    if (typeof value === 'number' && value > 0) return value;
-  }
-  return null;
+/** Pictures a second, from `24000/1001` or `25`; null when it is not known. */
+export function rateOf(text: string | null | undefined): number | null {
+  const [pictures = NaN, seconds = 1] = (text ?? '').split('/').map(Number);
+  const rate = pictures / seconds;
+  return text != null && text !== '' && Number.isFinite(rate) && rate > 0 ? rate : null;
 }
 
 /** The scenes in the order of the film. */
 export function tilesOf(project: Project): SceneTile[] {
   const running = new Set(project.workers ?? []);
-  const rate = rateOf(project);
+  const rate = rateOf(project.frame_rate);
   let begins = 0;
   return Object.entries(project.scenes ?? {})
     .sort(([a], [b]) => a.localeCompare(b, undefined, { numeric: true }))
@@ -58,7 +47,9 @@ export function tilesOf(project: Project): SceneTile[] {
         bad,
         begins,
         kbps: scene.filesize > 0 && seconds > 0 ? (scene.filesize * 8) / seconds / 1000 : null,
-        quality: qualityOf(scene),
+        quality: scene.quality?.value ?? null,
+        percent: state === 'running' ? (scene.progress ?? null) : null,
+        url: scene.url ?? null,
       };
       begins += scene.frames;
       return tile;

@@ -68,6 +68,17 @@ export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<T>, about: re
   return { ...state, again: () => setTurn((n) => n + 1) };
 }
 
+/** The same for what a gateway may not have (a null answer): then it is asked once only. */
+export function useOptional<T>(ask: (signal: AbortSignal) => Promise<T | null>, everyMs: number): Answer<{ readonly list: T | null }> {
+  const [there, setThere] = useState(false);
+  const answer = useAnswer(async (signal) => ({ list: await ask(signal) }), [], there ? everyMs : 0);
+  const has = answer.value !== null && answer.value.list !== null;
+  useEffect(() => {
+    if (has) setThere(true);
+  }, [has]);
+  return answer;
+}
+
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

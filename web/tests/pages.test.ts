@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { quoted, ways } from '../src/connect';
 import { readIvf, webmOf } from '../src/ivf';
 import { hashOf, readRoute } from '../src/route';
-import { projectTone, shareOf, tilesOf } from '../src/scenes';
+import { projectTone, rateOf, shareOf, tilesOf } from '../src/scenes';
 import { intervalFor, readStoryboard, tileAt } from '../src/storyboard';
 
 describe('routes', () => {
@@ -61,6 +61,13 @@ describe('a project of scenes', () => {
     expect(tiles.map((tile) => `${tile.id} ${tile.state} ${tile.begins}`)).toEqual(['00000 done 0', '00001 running 48', '00002 bad 96']);
     expect(tiles[0]?.kbps).toBe(24);
     expect(shareOf(project)).toBeCloseTo(1 / 3);
+  });
+  it('knows the rate of its film', () => {
+    expect(rateOf('24000/1001')).toBeCloseTo(23.976);
+    expect(rateOf('25')).toBe(25);
+    for (const none of [null, undefined, '', '0/1', 'x', '25/0']) expect(rateOf(none)).toBeNull();
+    const measured = tilesOf({ ...project, frame_rate: '48/1', scenes: { '00000': { frames: 48, filesize: 6000, quality: { metric: 'vmaf', value: 95.2, quantiser: 30 } } } });
+    expect(measured[0]).toMatchObject({ kbps: 48, quality: 95.2 });
   });
   it('has a tone', () => {
     expect(projectTone('complete')).toBe('done');

@@ -20,6 +20,7 @@ import type {
   Settings,
   Stats,
   StreamDetail,
+  Video as UploadedVideo,
 } from './types';
 
 const post = (body: unknown): RequestInit => ({ method: 'POST', body: JSON.stringify(body) });
@@ -121,6 +122,17 @@ export class Gateway {
     return this.#http.request(path, { signal, headers: { Accept: '*/*' } });
   }
 
+  /** Films that were given to the gateway; null where it takes none. */
+  async videos(signal: AbortSignal): Promise<readonly UploadedVideo[] | null> {
+    const body = await this.#optional('videos/', signal);
+    const list = isObject(body) ? (body['data'] ?? body['videos']) : body;
+    return Array.isArray(list) ? (list as UploadedVideo[]) : null;
+  }
+
+  async removeVideo(id: string): Promise<void> {
+    await this.#http.request(`video/${part(id)}`, { method: 'DELETE' });
+  }
+
   /** Takes a file of the visitor's; its id, under which it is a video of the gateway. */
   async upload(file: File, jobs: string, signal: AbortSignal): Promise<string> {
     const form = new FormData();
@@ -212,6 +224,15 @@ export class Gateway {
     return isObject(body) && Array.isArray(body['data']) ? (body['data'] as Runner[]) : null;
   }
 
+  /** A new token with which PeerTube runners register. */
+  async runnerToken(): Promise<string | null> {
+    await this.#http.request('api/v1/runners/registration-tokens/generate', { method: 'POST' });
+    const body = await this.#http.json('api/v1/runners/registration-tokens?count=100');
+    const tokens = isObject(body) && Array.isArray(body['data']) ? (body['data'] as Array<Record<string, unknown>>) : [];
+    const newest = [...tokens].sort((a, b) => Number(b['id']) - Number(a['id']))[0];
+    return text(newest?.['registrationToken']);
+  }
+
   async settings(signal: AbortSignal): Promise<Settings> {
     return (await this.#http.json('api/v2/config', { signal })) as Settings;
   }
@@ -236,8 +257,13 @@ export class Gateway {
     await this.#told('api/add_project', order);
   }
 
-  async modifyProject(id: string, change: { priority?: number; password?: string }): Promise<void> {
-    await this.#told(`api/modify/${part(id)}`, change);
+  async pauseProject(id: string, paused: boolean, password: string): Promise<void> {
+    await this.#http.request(`api/v2/projects/${part(id)}/${paused ? 'pause' : 'resume'}`, post({ password }));
+  }
+
+  /** Encodes a scene once more. */
+  async retryScene(project: string, scene: string, password: string): Promise<void> {
+    await this.#http.request(`api/v2/projects/${part(project)}/scenes/${part(scene)}/retry`, post({ password }));
   }
 
   async deleteProject(id: string, password: string): Promise<void> {

@@ -8,7 +8,7 @@ export {
   type PlayRequest,
   type Quality,
   type SegmentMap,
-  type Video,
+  type VideoChoice,
   orderOf,
   readJob,
 } from './job';

@@ -35,12 +35,12 @@ export interface Job {
 
 /** What is asked for. `adaptive` lets the player choose among several sizes. */
 export type Quality = 'adaptive' | 'original' | '2160p' | '1440p' | '1080p' | '720p' | '480p' | '360p';
-export type Video = 'copy' | 'h264';
+export type VideoChoice = 'copy' | 'h264';
 
 export interface PlayRequest {
   readonly source: string;
   readonly quality: Quality;
-  readonly video: Video;
+  readonly video: VideoChoice;
 }
 
 const STATES: readonly string[] = ['queued', 'processing', 'ready', 'error', 'cancelled'];
@@ -89,7 +89,7 @@ export function readJob(body: unknown): Job {
 }
 
 /** The mode and the output to ask for. A picture that is scaled cannot be kept as it is. */
-export function orderOf(request: PlayRequest): { mode: 'stream' | 'abr'; output: { resolution: string; video_codec: Video } } {
+export function orderOf(request: PlayRequest): { mode: 'stream' | 'abr'; output: { resolution: string; video_codec: VideoChoice } } {
   const { quality, video } = request;
   if (quality === 'adaptive') return { mode: 'abr', output: { resolution: 'original', video_codec: 'h264' } };
   if (quality === 'original') return { mode: 'stream', output: { resolution: 'original', video_codec: video } };

@@ -209,6 +209,17 @@ export interface Runner {
   readonly lastContact: string;
 }
 
+/** An entry of `GET /videos`: a film that was given to the gateway, and what was made of it. */
+export interface Video {
+  readonly id: string;
+  readonly name: string;
+  readonly state: 'pending' | 'processing' | 'done' | 'failed';
+  readonly error: string | null;
+  readonly master_url: string | null;
+  readonly duration_seconds?: number | null;
+  readonly jobs: ReadonlyArray<{ readonly type: string; readonly progress: number | null }>;
+}
+
 // ---------------------------------------------------------------- settings
 
 /** An entry of `GET /api/v2/config`. */
@@ -237,6 +248,13 @@ export interface Scene {
   readonly encoder_params?: string;
   /** Why it was given up. */
   readonly bad?: string;
+  /** 0..100 of who encodes it, where they tell. */
+  readonly progress?: number | null;
+  /** Bits a second. */
+  readonly bitrate?: number | null;
+  readonly quality?: { readonly metric: string; readonly value: number; readonly quantiser: number | null } | null;
+  /** Where its encode lies. */
+  readonly url?: string | null;
 }
 
 /** An entry of `GET /api/get_projects`. */
@@ -259,6 +277,12 @@ export interface Project {
   readonly scenes?: Readonly<Record<string, Scene>>;
   /** Ids of the scenes that somebody encodes now. */
   readonly workers?: readonly string[];
+  /** Why it failed. */
+  readonly reason?: string | null;
+  readonly paused?: boolean;
+  /** Pictures a second of the film: `24000/1001`. */
+  readonly frame_rate?: string | null;
+  readonly completed_url?: string | null;
 }
 export interface ProjectOrder {
   readonly input: readonly string[];

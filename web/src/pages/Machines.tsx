@@ -5,7 +5,7 @@ import { Plot } from '../components/Plot';
 import { ways } from '../connect';
 import { ago, fileSize, span } from '../format';
 import { asSentence } from '../sentence';
-import { reasonOf, useAnswer, useShared } from '../shared';
+import { reasonOf, useAnswer, useOptional, useShared } from '../shared';
 
 /** Between two looks at the load, and how many are kept: five minutes. */
 const EVERY_MS = 2000;
@@ -153,8 +153,8 @@ function AcceleratorCard({ accelerator }: { readonly accelerator: Accelerator })
 function Workers() {
   const { gateway, say } = useShared();
   const engines = useAnswer((signal) => gateway.engines(signal), [], 5000);
-  const runners = useAnswer((signal) => gateway.runners(signal), [], 5000);
-  const projects = useAnswer((signal) => gateway.projects(signal), [], 5000);
+  const runners = useOptional((signal) => gateway.runners(signal), 5000);
+  const projects = useOptional((signal) => gateway.projects(signal), 5000);
   const act = async (what: Promise<void>, words: string): Promise<void> => {
     try {
       await what;
@@ -164,8 +164,8 @@ function Workers() {
       say(asSentence(reasonOf(error)), true);
     }
   };
-  const scenes = scenesAtWork(projects.value);
-  const none = (engines.value ?? []).length === 0 && (runners.value ?? []).length === 0 && scenes === 0;
+  const scenes = scenesAtWork(projects.value?.list ?? null);
+  const none = (engines.value ?? []).length === 0 && (runners.value?.list ?? []).length === 0 && scenes === 0;
   return (
     <section aria-labelledby="workers-title">
       <h2 id="workers-title">Who works for it</h2>
@@ -181,7 +181,7 @@ function Workers() {
             onRemove={() => void act(gateway.removeEngine(engine.id), `${engine.id} was removed.`)}
           />
         ))}
-        {(runners.value ?? []).map((runner) => (
+        {(runners.value?.list ?? []).map((runner) => (
           <RunnerCard key={runner.id} runner={runner} />
         ))}
         {scenes > 0 && (
@@ -249,8 +249,9 @@ function RunnerCard({ runner }: { readonly runner: Runner }) {
 
 /** How others join. */
 function Connect() {
-  const { base, keyed } = useShared();
-  const all = ways(base, keyed > 0);
+  const { base, gateway, keyed, say } = useShared();
+  const [token, setToken] = useState<string | null>(null);
+  const all = ways(base, keyed > 0, token);
   const [chosen, setChosen] = useState('engine');
   const way = all.find((one) => one.id === chosen) ?? all[0];
   if (way === undefined) return null;
@@ -265,6 +266,17 @@ function Connect() {
         ))}
       </div>
       <p>{way.text}</p>
+      {way.id === 'peertube' && token === null && (
+        <div class="actions">
+          <button
+            type="button"
+            class="button"
+            onClick={() => void gateway.runnerToken().then(setToken, (error: unknown) => say(asSentence(reasonOf(error)), true))}
+          >
+            Make a token
+          </button>
+        </div>
+      )}
       <CopyCommand command={way.command} label={`Command for a ${way.name}`} />
     </section>
   );

@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { sameOrigin } from '../address';
 import type { Project, ProjectOrder } from '../client';
 import { Dialog } from '../components/Dialog';
 import { Progress } from '../components/Progress';
@@ -9,12 +10,12 @@ import { webmOf } from '../ivf';
 import { hashOf } from '../route';
 import { type SceneTile, projectTone, shareOf, tilesOf } from '../scenes';
 import { asSentence } from '../sentence';
-import { reasonOf, useAnswer, useShared } from '../shared';
+import { reasonOf, useAnswer, useOptional, useShared } from '../shared';
 
 /** Films that are encoded scene by scene, by many. */
 export function Scenes({ chosen }: { readonly chosen: string | null }) {
   const { gateway } = useShared();
-  const projects = useAnswer(async (signal) => ({ list: await gateway.projects(signal) }), [], 2000);
+  const projects = useOptional((signal) => gateway.projects(signal), 2000);
   const info = useAnswer((signal) => gateway.sceneInfo(signal), []);
   const [adding, setAdding] = useState(false);
   const list = projects.value?.list ?? null;
@@ -87,6 +88,7 @@ function ProjectView({ project, password, onChanged }: { project: Project; passw
   const current = project.scenes !== undefined ? project : (whole.value ?? project);
   const tiles = useMemo(() => tilesOf(current), [current]);
   const [preview, setPreview] = useState<SceneTile | null>(null);
+  const [secret, setSecret] = useState('');
   const [deleting, setDeleting] = useState(false);
   const name = sourceName(current.input);
   const count = (state: SceneTile['state']): number => tiles.filter((tile) => tile.state === state).length;
@@ -108,14 +110,29 @@ function ProjectView({ project, password, onChanged }: { project: Project; passw
         </span>
         <span class="stretch" />
         {current.status === 'complete' && (
-          <a class="button" href={`${base}completed/${encodeURIComponent(current.projectid)}`} download>
+          <a class="button" href={sameOrigin(current.completed_url ?? `completed/${encodeURIComponent(current.projectid)}`, base)} download>
             Download
           </a>
+        )}
+        {current.paused !== undefined && projectTone(current.status) !== 'done' && projectTone(current.status) !== 'failed' && (
+          <button
+            type="button"
+            class="button"
+            onClick={() =>
+              current.paused === true
+                ? void act(gateway.pauseProject(current.projectid, false, secret), `${name} goes on.`)
+                : void act(gateway.pauseProject(current.projectid, true, secret), `${name} is paused: no further scene is given out.`)
+            }
+          >
+            {current.paused ? 'Go on' : 'Pause'}
+          </button>
         )}
         <button type="button" class="button button-bad" onClick={() => setDeleting(true)}>
           Delete
         </button>
       </div>
+      {current.reason != null && current.reason !== '' && <p class="note note-bad">{asSentence(current.reason)}</p>}
+      {password && <Password word={secret} onWord={setSecret} />}
       <dl class="tiles">
         <div class="tile">
           <dt>Frames</dt>
@@ -148,12 +165,14 @@ function ProjectView({ project, password, onChanged }: { project: Project; passw
               class="scene"
               data-state={tile.state}
               title={tile.bad ?? undefined}
-              disabled={tile.state !== 'done'}
-              onClick={() => setPreview(tile)}
+              disabled={tile.state !== 'done' && tile.state !== 'bad'}
+              onClick={() =>
+                tile.state === 'done' ? setPreview(tile) : void act(gateway.retryScene(project.projectid, tile.id, secret), `Scene ${tile.id} is encoded once more.`)
+              }
             >
               <strong>{tile.id}</strong>
               <span>{tile.frames} fr</span>
-              <span>{tile.bytes > 0 ? fileSize(tile.bytes) : SCENE_WORDS[tile.state]}</span>
+              <span>{tile.bytes > 0 ? fileSize(tile.bytes) : tile.percent !== null ? `${Math.floor(tile.percent)} %` : SCENE_WORDS[tile.state]}</span>
             </button>
           </li>
         ))}
@@ -162,11 +181,10 @@ function ProjectView({ project, password, onChanged }: { project: Project; passw
       {deleting && (
         <DeleteProject
           name={name}
-          password={password}
           onClose={() => setDeleting(false)}
-          onDelete={(word) => {
+          onDelete={() => {
             setDeleting(false);
-            void act(gateway.deleteProject(project.projectid, word), `${name} was deleted.`);
+            void act(gateway.deleteProject(project.projectid, secret), `${name} was deleted.`);
           }}
         />
       )}
@@ -178,8 +196,13 @@ const SCENE_WORDS: Readonly<Record<SceneTile['state'], string>> = {
   done: 'done',
   running: 'at work',
   waiting: 'waiting',
-  bad: 'given up',
+  bad: 'try again',
 };
+
+/** The name of the encode of a scene: the gateway's, or grav1's. */
+function fileOf(tile: SceneTile): string {
+  return /\/([^/?#]+)(?:[?#]|$)/.exec(tile.url?.replace(/^.*\/scene\/[^/]+/, '') ?? '')?.[1] ?? `${tile.id}.ivf`;
+}
 
 /** Plays one scene as it was encoded. */
 function Preview({ project, tile, onClose }: { project: string; tile: SceneTile; onClose: () => void }) {
@@ -190,10 +213,10 @@ function Preview({ project, tile, onClose }: { project: string; tile: SceneTile;
     const ended = new AbortController();
     let address: string | null = null;
     void (async () => {
-      const bytes = new Uint8Array(await (await gateway.scene(project, `${tile.id}.ivf`, ended.signal)).arrayBuffer());
+      const bytes = new Uint8Array(await (await gateway.scene(project, fileOf(tile), ended.signal)).arrayBuffer());
       const webm = webmOf(bytes) ?? bytes;
       if (ended.signal.aborted || video.current === null) return;
-      address = URL.createObjectURL(new Blob([webm as BlobPart], { type: 'video/webm' }));
+      address = URL.createObjectURL(new Blob([webm as BlobPart]));
       video.current.src = address;
       await video.current.play();
     })().catch((reason: unknown) => {
@@ -217,25 +240,15 @@ function Preview({ project, tile, onClose }: { project: string; tile: SceneTile;
   );
 }
 
-function DeleteProject({ name, password, onClose, onDelete }: { name: string; password: boolean; onClose: () => void; onDelete: (password: string) => void }) {
-  const [word, setWord] = useState('');
+function DeleteProject({ name, onClose, onDelete }: { name: string; onClose: () => void; onDelete: () => void }) {
   return (
     <Dialog title={`Delete ${name}?`} class="dialog-small" onClose={onClose}>
-      <form
-        class="stack"
-        onSubmit={(event) => {
-          event.preventDefault();
-          onDelete(word);
-        }}
-      >
-        <p>Its scenes, what was encoded of them, and the joined film are deleted. The source stays.</p>
-        {password && <Password word={word} onWord={setWord} />}
-        <div class="actions">
-          <button type="submit" class="button button-bad">
-            Delete the project
-          </button>
-        </div>
-      </form>
+      <p>Its scenes, what was encoded of them, and the joined film are deleted. The source stays.</p>
+      <div class="actions">
+        <button type="button" class="button button-bad" onClick={onDelete}>
+          Delete the project
+        </button>
+      </div>
     </Dialog>
   );
 }
@@ -249,12 +262,19 @@ function Password({ word, onWord }: { word: string; onWord: (word: string) => vo
   );
 }
 
+/** Those that only the gateway's own engines have. */
+const OWN_ENCODERS = ['svt-av1', 'rav1e', 'x265', 'x264'];
+
 /** Good first parameters for each encoder. */
 const PARAMS: Readonly<Record<string, string>> = {
   aom: '--cpu-used=6 --end-usage=q --cq-level=30 --bit-depth=8',
   aomenc: '--cpu-used=6 --end-usage=q --cq-level=30 --bit-depth=8',
   vpx: '--codec=vp9 --cpu-used=4 --end-usage=q --cq-level=32',
   vpxenc: '--codec=vp9 --cpu-used=4 --end-usage=q --cq-level=32',
+  'svt-av1': '-preset 8 -crf 32',
+  rav1e: '-speed 8 -qp 90',
+  x265: '-preset medium -crf 24',
+  x264: '-preset medium -crf 21',
 };
 
 interface AddProps {
@@ -267,7 +287,7 @@ interface AddProps {
 
 function AddProject({ encoders, actions, password, onClose, onAdded }: AddProps) {
   const { gateway } = useShared();
-  const names = encoders.map((name) => name.replace(/enc$/, ''));
+  const names = [...new Set([...encoders.map((name) => name.replace(/enc$/, '')), ...OWN_ENCODERS])];
   const first = names[0] ?? 'aom';
   const [input, setInput] = useState('');
   const [encoder, setEncoder] = useState(first);

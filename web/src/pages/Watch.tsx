@@ -4,6 +4,7 @@ import type { PlayRequest, Quality, StreamDetail } from '../client';
 import { Library } from '../components/Library';
 import { LiveMap, remember } from '../components/LiveMap';
 import { Player, QUALITIES } from '../components/Player';
+import { Uploads } from '../components/Uploads';
 import { clock, sourceName } from '../format';
 import { NO_PLAYER, type PlayerView } from '../player';
 import { readyStretches } from '../ready';
@@ -91,7 +92,7 @@ export function Watch({ active, onKeys, onMake }: Props) {
   const streamUrl = job?.streamUrl != null && !(over && player.firstPictureMs === null) ? sameOrigin(job.streamUrl, base) : null;
   const ready = useMemo(() => (job === null ? [] : readyStretches(job, player.starts)), [job, player.starts]);
   const isActive = session.kind !== 'none' && session.kind !== 'parted';
-  const detail = useDetail(streamUrl !== null && contact(session) ? (job?.id ?? null) : null);
+  const detail = useDetail(streamUrl !== null && contact(session) && job !== null && job.id !== '' ? job.id : null);
   const waiting = isActive && player.firstPictureMs === null && !player.blocked && said.tone !== 'bad';
   const facts = [
     job?.durationSeconds != null ? clock(job.durationSeconds) : null,
@@ -204,6 +205,13 @@ export function Watch({ active, onKeys, onMake }: Props) {
         </section>
       )}
       <Announcement sentenceKey={said.key} text={said.text} urgent={said.tone === 'bad'} />
+      <Uploads
+        onPlay={(video, url) => {
+          setPlaying({ name: video.name, source: '', since: performance.now(), at: 0, own: false });
+          scrollTo({ top: 0 });
+          jobs.playDone(url, video.duration_seconds ?? null);
+        }}
+      />
       <Library
         onPlay={(source) => {
           const wanted = { ...request, source };
