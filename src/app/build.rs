@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchSettings;
-use crate::config::{Config, ToolPath};
+use crate::config::{Config, Origins, ToolPath, describe};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -17,7 +17,7 @@ use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
-use crate::http::{AccessSettings, Signer, platform};
+use crate::http::{AccessSettings, EffectiveSetting, EffectiveSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
@@ -250,6 +250,21 @@ pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartErro
         keep: seconds(t.cleanup_after_hours * 3600),
         worker_name: format!("batch-{}", node.node_id),
     })
+}
+
+/// What people are told of the configuration.
+pub(super) fn effective_settings(config: &Config, origins: &Origins) -> EffectiveSettings {
+    let told = describe(config, origins)
+        .into_iter()
+        .map(|s| EffectiveSetting {
+            key: s.key,
+            value: serde_json::to_value(s.value).unwrap_or_default(),
+            origin: s.origin.to_string(),
+            allowed: s.allowed,
+            is_secret: s.is_secret,
+            is_set: s.is_set,
+        });
+    told.collect()
 }
 
 pub(super) fn query_settings(config: &Config) -> QuerySettings {

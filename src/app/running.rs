@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::artifact::ArtifactStore;
 use crate::base::WorkerId;
 use crate::batch::{BatchParts, Batches};
-use crate::config::Config;
+use crate::config::{Config, Origins};
 use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher, keep_house};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
@@ -26,7 +26,7 @@ use crate::store::Store;
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    hub_settings, opener, query_folder, query_settings, session_settings,
+    effective_settings, hub_settings, opener, query_folder, query_settings, session_settings,
 };
 
 use super::job_metrics;
@@ -58,13 +58,14 @@ const END: Duration = Duration::from_secs(3);
 
 /// Builds a gateway from `config` and starts to listen.
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
-    start_on(config, None).await
+    start_on(config, &Origins::new(), None).await
 }
 
-/// As [`start`], on a socket that listens already, if there is one: `server.host` and `server.port` say
-/// nothing then.
+/// As [`start`]; tells people where each value came from, and takes a socket that listens already, if
+/// there is one: `server.host` and `server.port` say nothing then.
 pub async fn start_on(
     config: &Config,
+    origins: &Origins,
     socket: Option<std::net::TcpListener>,
 ) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
@@ -146,6 +147,7 @@ pub async fn start_on(
         environment: config.server.environment.as_str().into(),
         machine: Arc::new(Machine::new(registry.cache().folder().to_owned())),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
+        settings: effective_settings(config, origins),
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
         access: access.clone(),

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::Gateway;
-use crate::config::{Config, Inputs, load};
+use crate::config::{Config, Inputs, Loaded, load};
 use crate::telemetry::LogControl;
 use crate::{app, http, telemetry};
 
@@ -76,9 +76,13 @@ fn manual() -> anyhow::Result<Vec<u8>> {
     Ok(page)
 }
 
-fn configured(args: &Args) -> anyhow::Result<Config> {
+fn loaded(args: &Args) -> anyhow::Result<Loaded> {
     let inputs = Inputs::of_process(args.config.clone(), args.overrides());
-    Ok(load(&inputs)?.config)
+    Ok(load(&inputs)?)
+}
+
+fn configured(args: &Args) -> anyhow::Result<Config> {
+    Ok(loaded(args)?.config)
 }
 
 fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
@@ -130,13 +134,13 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
 
 fn serve(args: &Args) -> anyhow::Result<()> {
     let inputs = Inputs::of_process(args.config.clone(), args.overrides());
-    let config = load(&inputs)?.config;
-    let log = start_log(&config)?;
+    let loaded = load(&inputs)?;
+    let log = start_log(&loaded.config)?;
     raise_file_limit();
     let socket = service::socket()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let gateway = app::start_on(&config, socket).await?;
+        let gateway = app::start_on(&loaded.config, &loaded.origins, socket).await?;
         serve_until_signal(gateway, args.serve_args(), &inputs, &log).await
     })?;
     // Blocking file reads under way need not be waited for.

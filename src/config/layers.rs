@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
+use super::describe::Origins;
 use super::error::{Origin, Problem};
 use super::file::Config;
 use super::validate::{KEYS, Key, out_of_range};
@@ -79,6 +80,14 @@ impl Layers {
     /// Sets one key, whatever set it before.
     pub(super) fn set(&mut self, name: &'static str, value: Value, origin: Origin) {
         self.values.insert(name, (value, origin));
+    }
+
+    /// What set each key that is set.
+    pub(super) fn origins(&self) -> Origins {
+        let values = self.values.iter();
+        values
+            .map(|(name, (_, origin))| (*name, origin.clone()))
+            .collect()
     }
 
     /// The configuration these values make.

@@ -283,6 +283,11 @@ impl Dispatcher {
         Ok(job)
     }
 
+    /// Lets a job come before those of lower priority.
+    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
+        self.change(id, Event::Prioritise { priority }).await
+    }
+
     /// Loads, applies, writes; again when somebody else was faster.
     pub(super) async fn change(&self, id: &QueueId, event: Event) -> Result<Job, DispatchError> {
         for _ in 0..MOST_TRIES {

@@ -15,8 +15,9 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, files, health, jobs, machine, metrics, observe,
-    openapi, presence, progress, queries, readiness, sharing, stream, transcode,
+    access, artifacts, distconv, download, engines, events, files, health, jobs, machine, metrics,
+    observe, openapi, presence, progress, queries, readiness, settings, sharing, stream, streams,
+    transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -89,6 +90,12 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v2/jobs/{id}", get(jobs::show))
         .route("/api/v2/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/v2/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/v2/jobs/{id}/priority", post(jobs::prioritise))
+        .route("/api/v2/queue", get(jobs::counts))
+        .route("/api/v2/events", get(events::listen))
+        .route("/api/v2/streams", get(streams::list))
+        .route("/api/v2/streams/{id}", get(streams::show))
+        .route("/api/v2/config", get(settings::show))
         .route("/api/v2/jobs/{id}/lease/{verb}", post(engines::report))
         .route("/api/v2/engines", get(engines::list))
         .route("/api/v2/engines/{id}", delete(engines::deregister))

@@ -22,6 +22,7 @@ use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::observe::Observer;
 use super::presence::Presence;
+use super::settings::EffectiveSettings;
 use super::wire::Defaults;
 
 /// Shared by all handlers; cheap to clone.
@@ -37,6 +38,8 @@ pub struct AppState {
     pub environment: Arc<str>,
     pub machine: Arc<Machine>,
     pub max_concurrent_jobs: usize,
+    /// The configuration in effect, for people.
+    pub settings: EffectiveSettings,
     /// Codecs of requests that name none.
     pub default_video: VideoChoice,
     pub default_audio: AudioChoice,

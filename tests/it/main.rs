@@ -69,3 +69,5 @@ mod runs;
 mod sharing;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod web_api;
