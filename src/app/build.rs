@@ -22,6 +22,7 @@ use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
+use crate::videos::{VideoError, VideoSettings};
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
@@ -53,6 +54,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
+    #[error("cannot take up the videos in storage.directory: {0}")]
+    Videos(#[from] VideoError),
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
     #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
@@ -265,6 +268,32 @@ pub(super) fn effective_settings(config: &Config, origins: &Origins) -> Effectiv
             is_set: s.is_set,
         });
     told.collect()
+}
+
+pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartError> {
+    let p = &config.peertube;
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let engine = &config.local_engine;
+    let concurrency = engine.concurrency;
+    let concurrency = concurrency.unwrap_or(config.transcoding.max_concurrent_jobs);
+    let most = p.max_upload_bytes.unwrap_or(config.artifacts.max_bytes);
+    Ok(VideoSettings {
+        folder: config.storage.directory.join("videos"),
+        registration_token: p.registration_token.clone(),
+        stalled_after: seconds(p.stalled_after_seconds),
+        live_stalled_after: seconds(p.live_stalled_after_seconds),
+        resolutions: p.resolutions.clone(),
+        keeps_original: p.always_transcode_original_resolution,
+        local_fallback: p
+            .local_fallback_seconds
+            .filter(|_| engine.enabled)
+            .map(seconds),
+        concurrency: concurrency as usize,
+        max_upload_bytes: most.bytes(),
+        encoder_stall: seconds(config.transcoding.stall_timeout),
+        worker_name: format!("videos-{}", node.node_id),
+    })
 }
 
 pub(super) fn query_settings(config: &Config) -> QuerySettings {

@@ -13,6 +13,8 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMulti
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::base::QueueId;
+
 use super::error::ArtifactError;
 use super::name::ArtifactName;
 use crate::base::QueueId;
@@ -129,6 +131,23 @@ impl ArtifactStore {
             facts: facts(&found.meta),
             bytes: found.into_stream().map_err(ArtifactError::from).boxed(),
         })
+    }
+
+    /// Deletes all artifacts of `job`.
+    pub async fn delete_all(&self, job: &QueueId) -> Result<(), ArtifactError> {
+        let folder = self.prefix.clone().join(job.as_str());
+        let all = self
+            .objects
+            .list(Some(&folder))
+            .map_ok(|meta| meta.location);
+        let mut deleted = self.objects.delete_stream(all.boxed());
+        while let Some(one) = deleted.next().await {
+            match one {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Deletes an artifact; one that is not there is no error.

@@ -14,7 +14,7 @@ use crate::telemetry::LogControl;
 use crate::{app, http, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, service, submit, transcode};
+use super::{detect, inspect, service, submit, token, transcode};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -30,6 +30,7 @@ pub fn run() -> ExitCode {
             configured(&args).and_then(|c| transcode::transcode(&c, wanted))
         }
         Some(Command::Engine(engine)) => work(&args, engine),
+        Some(Command::Token(args_of)) => configured(&args).and_then(|c| token::token(&c, args_of)),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },

@@ -48,6 +48,8 @@ mod operations;
 #[cfg(test)]
 mod package;
 #[cfg(test)]
+mod peertube;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod progress;
