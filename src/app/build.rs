@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchSettings;
-use crate::config::{Config, ToolPath};
+use crate::config::{Config, Origins, ToolPath, describe};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -17,10 +17,11 @@ use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
-use crate::http::{AccessSettings, Signer, platform};
+use crate::http::{AccessSettings, EffectiveSetting, EffectiveSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
+use crate::telemetry::Metrics;
 use crate::videos::{VideoError, VideoSettings};
 
 use super::node::NodeIdentity;
@@ -80,7 +81,8 @@ pub async fn opener(
 ) -> Result<Opener, StartError> {
     let policy = source_policy(config)?;
     let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
-    let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
+    let launcher =
+        Launcher::new(tracker.clone(), Metrics::default()).map_err(StartError::Thread)?;
     let plan = plan_settings(config);
     let remembered = config.storage.directory.join("hardware.json");
     let accelerators = Accelerators::new(
@@ -117,12 +119,15 @@ fn tool_settings(config: &Config) -> ToolSettings {
 }
 
 pub fn source_policy(config: &Config) -> Result<Arc<SourcePolicy>, SourceSettingsError> {
-    let settings = SourceSettings {
+    SourcePolicy::new(source_settings(config)).map(Arc::new)
+}
+
+pub(super) fn source_settings(config: &Config) -> SourceSettings {
+    SourceSettings {
         roots: config.sources.roots.clone(),
         allow_hosts: config.sources.allow_hosts.clone(),
         deny_hosts: config.sources.deny_hosts.clone(),
-    };
-    SourcePolicy::new(settings).map(Arc::new)
+    }
 }
 
 fn plan_settings(config: &Config) -> PlanSettings {
@@ -248,6 +253,21 @@ pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartErro
         keep: seconds(t.cleanup_after_hours * 3600),
         worker_name: format!("batch-{}", node.node_id),
     })
+}
+
+/// What people are told of the configuration.
+pub(super) fn effective_settings(config: &Config, origins: &Origins) -> EffectiveSettings {
+    let told = describe(config, origins)
+        .into_iter()
+        .map(|s| EffectiveSetting {
+            key: s.key,
+            value: serde_json::to_value(s.value).unwrap_or_default(),
+            origin: s.origin.to_string(),
+            allowed: s.allowed,
+            is_secret: s.is_secret,
+            is_set: s.is_set,
+        });
+    told.collect()
 }
 
 pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
+use super::describe::Origins;
 use super::error::{Origin, Problem};
 use super::file::Config;
 use super::validate::{KEYS, Key, out_of_range};
@@ -79,6 +80,14 @@ impl Layers {
     /// Sets one key, whatever set it before.
     pub(super) fn set(&mut self, name: &'static str, value: Value, origin: Origin) {
         self.values.insert(name, (value, origin));
+    }
+
+    /// What set each key that is set.
+    pub(super) fn origins(&self) -> Origins {
+        let values = self.values.iter();
+        values
+            .map(|(name, (_, origin))| (*name, origin.clone()))
+            .collect()
     }
 
     /// The configuration these values make.
@@ -415,6 +424,10 @@ mod tests {
             (
                 "dispatch: {job_timeout_seconds: 2592000}",
                 "dispatch: {job_timeout_seconds: 0}",
+            ),
+            (
+                "dispatch: {keep_hours: 87600}",
+                "dispatch: {keep_hours: 87601}",
             ),
             (
                 "local_engine: {concurrency: null}",

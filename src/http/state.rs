@@ -21,8 +21,10 @@ use super::access::{Access, now};
 use super::callbacks::Callbacks;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
+use super::observe::Observer;
 use super::peertube::RunnerSockets;
 use super::presence::Presence;
+use super::settings::EffectiveSettings;
 use super::wire::Defaults;
 
 /// Shared by all handlers; cheap to clone.
@@ -40,6 +42,8 @@ pub struct AppState {
     pub environment: Arc<str>,
     pub machine: Arc<Machine>,
     pub max_concurrent_jobs: usize,
+    /// The configuration in effect, for people.
+    pub settings: EffectiveSettings,
     /// Codecs of requests that name none.
     pub default_video: VideoChoice,
     pub default_audio: AudioChoice,
@@ -58,6 +62,8 @@ pub struct AppState {
     pub stop: CancellationToken,
     /// Who is there.
     pub presence: Arc<Presence>,
+    /// Counts and logs requests.
+    pub observer: Arc<Observer>,
     /// WebSockets that may still be opened.
     pub websockets: Arc<Semaphore>,
 }

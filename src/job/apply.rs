@@ -44,6 +44,10 @@ pub enum Event {
     Cancel,
     /// Once more, with all counts at zero.
     Retry,
+    /// Its turn comes earlier (a higher number) or later.
+    Prioritise {
+        priority: i32,
+    },
     /// No parent is at work any more.
     ParentsSettled {
         all_done: bool,
@@ -186,6 +190,11 @@ pub fn apply(job: Job, event: Event, now: UnixMillis) -> Result<(Job, Effects), 
                 true => JobState::Ready,
                 false => JobState::Waiting,
             };
+        }
+        Event::Prioritise { priority } => {
+            // What a worker already has keeps its number for when it is offered again.
+            not_final(&job)?;
+            job.priority = priority;
         }
         Event::ParentsSettled { all_done } => {
             if job.state != JobState::Waiting {

@@ -34,6 +34,15 @@ impl VideoCodec {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            VideoCodec::H264 => "h264",
+            VideoCodec::Hevc => "hevc",
+            VideoCodec::Vp9 => "vp9",
+            VideoCodec::Av1 => "av1",
+        }
+    }
+
     /// The codec that a request names to be encoded to.
     pub(super) fn asked(choice: VideoChoice) -> Option<Self> {
         match choice {

@@ -66,6 +66,7 @@ pub(super) async fn run(track: Arc<Track>, order: Order) {
 
 /// How it failed and why; `None` when it did not.
 async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Ending, String)> {
+    let asked = Instant::now();
     // Both are held until the process is gone.
     let _own = order
         .cancel
@@ -76,6 +77,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
         .cancel
         .run_until_cancelled(encoders.acquire())
         .await??;
+    track.core.context.note_encoder_wait(asked.elapsed());
     loop {
         let mut run = Run::new(track, order, *at);
         let outcome = run.execute().await;
@@ -276,11 +278,7 @@ impl<'a> Run<'a> {
         self.segment_began = self.started;
         let early = self.read(&mut process).await;
         let exit = self.end(&mut process, early.is_none()).await;
-        let (code, signal) = (exit.code, exit.signal);
-        tracing::debug!(
-            stream.id = %core.id, ffmpeg.pid = process.pid(), code, signal,
-            duration_ms = self.started.elapsed().as_millis() as u64, "encoder ended"
-        );
+        let signal = exit.signal;
         if let Some(outcome) = early {
             return outcome;
         }
@@ -414,11 +412,11 @@ impl<'a> Run<'a> {
     /// its player has caught up.
     async fn pause(&mut self, process: &Process) -> bool {
         let began = Instant::now();
-        self.track.count_paused(true);
+        self.track.note_paused(self.order.head, true);
         process.suspend();
         let goes_on = self.wait_to_go_on().await;
         process.resume();
-        self.track.count_paused(false);
+        self.track.note_paused(self.order.head, false);
         self.paused += began.elapsed();
         self.last_report = None;
         goes_on
@@ -531,7 +529,8 @@ impl<'a> Run<'a> {
         if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
             let seconds = (now - at).as_secs_f64().max(0.05);
             let frames = frame.saturating_sub(before) as f64;
-            self.track.observe_speed(frames / rate / seconds);
+            let ratio = frames / rate / seconds;
+            self.track.observe_speed(self.order.head, ratio);
         }
         self.last_report = Some((frame, now));
     }
@@ -543,8 +542,8 @@ impl<'a> Run<'a> {
             .saturating_sub(self.paused)
             .as_secs_f64();
         if working > 0.0 {
-            self.track
-                .observe_speed(self.track.cuts.timeline().seconds(segment) / working);
+            let ratio = self.track.cuts.timeline().seconds(segment) / working;
+            self.track.observe_speed(self.order.head, ratio);
         }
         self.segment_began = now;
         self.paused = Duration::ZERO;

@@ -2,8 +2,10 @@
 //! segments, the jobs that clients know.
 
 mod cache;
+mod detail;
 mod encoders;
 mod error;
+mod figures;
 mod file;
 mod files;
 mod head;
@@ -22,7 +24,9 @@ mod to_file;
 mod track;
 
 pub use cache::{CacheError, SegmentCache};
+pub use detail::{HeadDetail, StreamMap, TrackMap};
 pub use error::SessionError;
+pub use figures::Figures;
 pub use file::StreamFile;
 pub use job::{FileStage, Job, JobOrigin, JobPhase, JobStatus, SegmentCounts};
 pub use open::{Facts, FactsCache, Inspection, OPEN_WITHIN, Opener, source_trouble};

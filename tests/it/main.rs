@@ -42,6 +42,10 @@ mod joined;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod package;
 #[cfg(test)]
 mod peertube;
@@ -67,3 +71,5 @@ mod runs;
 mod sharing;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod web_api;
