@@ -19,13 +19,15 @@ use crate::dispatch::{Clock, DispatchParts, Dispatcher};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
 use crate::queries::{Queries, QueryParts};
+use crate::scenes::{Scenes, ScenesParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 use crate::store::Store;
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    hub_settings, opener, query_folder, query_settings, session_settings,
+    grav1_settings, hub_settings, opener, query_folder, query_settings, scenes_folder,
+    scenes_settings, session_settings,
 };
 
 use super::node::NodeIdentity;
@@ -89,6 +91,19 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
         engine::run(engine.await?).await;
     }
+    let scenes = Scenes::start(ScenesParts {
+        dispatcher: dispatcher.clone(),
+        artifacts: artifacts.clone(),
+        opener: opener.clone(),
+        folder: scenes_folder(config)?,
+        settings: scenes_settings(
+            config,
+            &NodeIdentity::load_or_create(&config.storage.directory)?,
+        ),
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
+    let scenes = scenes.await?;
     let registry = Registry::new(RegistryParts {
         opener: opener.clone(),
         cache,
@@ -109,6 +124,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
         batches: batches.await?,
         dispatcher,
         artifacts,
+        scenes,
+        grav1: grav1_settings(config),
         advertised_url: config
             .server
             .advertised_url

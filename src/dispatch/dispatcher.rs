@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::{LeaseToken, QueueId, UnixMillis, WorkerId};
 use crate::job::{
-    Effects, Event, Failure, Job, JobOutput, NewJob, Progress, Proof, Refused, apply,
+    Effects, Event, Failure, Job, JobOutput, JobState, NewJob, Progress, Proof, Refused, apply,
 };
 use crate::store::{Claim, JobCount, JobFilter, Store, Wanted};
 
@@ -127,6 +127,23 @@ impl Dispatcher {
         Ok(job)
     }
 
+    /// Takes jobs without parents, all or none; when this returns, they survive the process.
+    ///
+    /// # Errors
+    /// `Store(Exists)` when there is a job with the id of one of them.
+    pub async fn submit_all(&self, new: Vec<NewJob>) -> Result<Vec<Job>, DispatchError> {
+        let now = self.clock.now();
+        let jobs: Vec<Job> = new.into_iter().map(|n| Job::new(n, now)).collect();
+        self.store.insert_all(&jobs).await?;
+        tracing::info!(jobs = jobs.len(), "jobs queued");
+        for job in &jobs {
+            let ready = job.state == JobState::Ready;
+            let settled = false;
+            self.publish(job, Effects { ready, settled }).await;
+        }
+        Ok(jobs)
+    }
+
     /// # Errors
     /// `NoSuchJob`.
     pub async fn get(&self, id: &QueueId) -> Result<Job, DispatchError> {
@@ -184,7 +201,20 @@ impl Dispatcher {
     /// # Errors
     /// `NoSuchJob`; `Refused` when somebody else was faster.
     pub async fn accept(&self, id: &QueueId, worker: &WorkerId) -> Result<Job, DispatchError> {
-        let claim = self.new_claim(worker.clone(), worker.clone());
+        self.accept_for(id, worker, self.settings.lease).await
+    }
+
+    /// The same under a lease of `term`, for protocols with times of their own.
+    pub async fn accept_for(
+        &self,
+        id: &QueueId,
+        worker: &WorkerId,
+        term: Duration,
+    ) -> Result<Job, DispatchError> {
+        let claim = Claim {
+            term,
+            ..self.new_claim(worker.clone(), worker.clone())
+        };
         match self.store.claim_one(id, &claim).await? {
             Some(job) => {
                 self.claimed(&job).await;
@@ -221,7 +251,18 @@ impl Dispatcher {
         proof: Proof,
         progress: Option<Progress>,
     ) -> Result<Job, DispatchError> {
-        let term = self.settings.lease;
+        self.renew_for(id, proof, progress, self.settings.lease)
+            .await
+    }
+
+    /// The same for another `term`.
+    pub async fn renew_for(
+        &self,
+        id: &QueueId,
+        proof: Proof,
+        progress: Option<Progress>,
+        term: Duration,
+    ) -> Result<Job, DispatchError> {
         let event = Event::Renew {
             proof,
             term,
@@ -253,6 +294,11 @@ impl Dispatcher {
     /// Gives a job back untouched.
     pub async fn release(&self, id: &QueueId, proof: Proof) -> Result<Job, DispatchError> {
         self.change(id, Event::Release { proof }).await
+    }
+
+    /// Lets a job come earlier (higher) or later than others.
+    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
+        self.change(id, Event::Prioritise { priority }).await
     }
 
     /// Withdraws a job. A worker that has it hears so at its next renewal.

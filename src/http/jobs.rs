@@ -131,6 +131,7 @@ fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
     let source = match &job.spec {
         JobSpec::Transcode(spec) => &spec.source_url,
         JobSpec::Batch(spec) => &spec.source,
+        JobSpec::Scene(spec) => &spec.segment,
     };
     let output = job.output.as_ref().map(|output| {
         let ours = output.artifact.as_deref();

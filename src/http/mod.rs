@@ -9,6 +9,7 @@ mod download;
 mod engines;
 mod error;
 mod files;
+mod grav1;
 mod health;
 mod jobs;
 mod links;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use access::{Access, AccessSettings};
 pub use callbacks::{Callbacks, SIGNATURE_HEADER};
+pub use grav1::Grav1Settings;
 pub use health::platform;
 pub use links::Signer;
 pub use machine::Machine;

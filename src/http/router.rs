@@ -15,7 +15,7 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, files, health, jobs, machine, presence,
+    access, artifacts, distconv, download, engines, files, grav1, health, jobs, machine, presence,
     progress, queries, sharing, stream, transcode,
 };
 
@@ -94,6 +94,7 @@ pub fn router(state: AppState) -> Router {
             "/api/v2/artifacts/{job}/{file}",
             get(artifacts::download).put(artifacts::upload),
         )
+        .merge(grav1::routes(&state))
         .merge(distconv::routes())
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)

@@ -14,10 +14,12 @@ use crate::batch::Batches;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
+use crate::scenes::Scenes;
 use crate::session::Registry;
 
 use super::access::{Access, now};
 use super::callbacks::Callbacks;
+use super::grav1::Grav1Settings;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::presence::Presence;
@@ -30,6 +32,8 @@ pub struct AppState {
     pub batches: Arc<Batches>,
     pub dispatcher: Arc<Dispatcher>,
     pub artifacts: ArtifactStore,
+    pub scenes: Arc<Scenes>,
+    pub grav1: Grav1Settings,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
     /// What this installation calls itself.

@@ -44,6 +44,10 @@ pub enum Event {
     Cancel,
     /// Once more, with all counts at zero.
     Retry,
+    /// It comes earlier or later than others from now on.
+    Prioritise {
+        priority: i32,
+    },
     /// No parent is at work any more.
     ParentsSettled {
         all_done: bool,
@@ -186,6 +190,10 @@ pub fn apply(job: Job, event: Event, now: UnixMillis) -> Result<(Job, Effects), 
                 true => JobState::Ready,
                 false => JobState::Waiting,
             };
+        }
+        Event::Prioritise { priority } => {
+            not_final(&job)?;
+            job.priority = priority;
         }
         Event::ParentsSettled { all_done } => {
             if job.state != JobState::Waiting {

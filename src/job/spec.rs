@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::StreamRequest;
+use crate::base::FrameRate;
+use crate::media::{QualityGoal, SceneEncoder, StreamRequest};
 
 /// One piece of work. Rows outlive programs: a variant that was ever written is read for ever, and
 /// fields that are added have defaults. The JSON carries a version ([`JobSpec::to_json`]).
@@ -11,6 +12,7 @@ use crate::media::StreamRequest;
 pub enum JobSpec {
     Transcode(TranscodeSpec),
     Batch(Box<BatchSpec>),
+    Scene(Box<SceneSpec>),
 }
 
 /// A whole file in another codec (distconv contract, section 1).
@@ -37,21 +39,44 @@ pub struct BatchSpec {
     pub session_id: Option<String>,
 }
 
+/// One scene of a film that is encoded scene by scene (grav1 contract, section 3). What is made of it has
+/// the pictures of the segment, in their order, and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SceneSpec {
+    /// Id of the project that it belongs to.
+    pub project: String,
+    /// Five digits or more.
+    pub scene: String,
+    /// Name of the artifact that holds the pictures without loss.
+    pub segment: String,
+    pub frames: u32,
+    pub rate: FrameRate,
+    pub encoder: SceneEncoder,
+    #[serde(default)]
+    pub encoder_params: String,
+    #[serde(default)]
+    pub ffmpeg_params: String,
+    #[serde(default)]
+    pub quality: Option<QualityGoal>,
+}
+
 /// The kinds of work, for filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     Transcode,
     Batch,
+    Scene,
 }
 
 impl JobKind {
-    pub const ALL: &'static [JobKind] = &[JobKind::Transcode, JobKind::Batch];
+    pub const ALL: &'static [JobKind] = &[JobKind::Transcode, JobKind::Batch, JobKind::Scene];
 
     pub fn name(self) -> &'static str {
         match self {
             JobKind::Transcode => "transcode",
             JobKind::Batch => "batch",
+            JobKind::Scene => "scene",
         }
     }
 
@@ -82,6 +107,7 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(_) => JobKind::Transcode,
             JobSpec::Batch(_) => JobKind::Batch,
+            JobSpec::Scene(_) => JobKind::Scene,
         }
     }
 
@@ -91,6 +117,7 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(spec) => Some(codec_family(&spec.target_codec)),
             JobSpec::Batch(_) => None,
+            JobSpec::Scene(spec) => Some(spec.encoder.codec().to_owned()),
         }
     }
 
@@ -99,6 +126,7 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(_) => None,
             JobSpec::Batch(spec) => spec.session_id.as_deref(),
+            JobSpec::Scene(spec) => Some(&spec.project),
         }
     }
 
@@ -152,6 +180,12 @@ mod tests {
         let old = r#"{"v":1,"spec":{"kind":"batch","source":"a.mkv","request":{"mode":"batch","output":{"format":"mp4"}}}}"#;
         let spec = JobSpec::from_json(old).unwrap();
         assert_eq!(spec.kind(), JobKind::Batch);
+        let old = r#"{"v":1,"spec":{"kind":"scene","project":"p1","scene":"00000","segment":"k-00000/s.mkv","frames":48,"rate":{"num":25,"den":1},"encoder":"aom"}}"#;
+        let scene = JobSpec::from_json(old).unwrap();
+        assert_eq!(
+            (scene.owner(), scene.requires().as_deref()),
+            (Some("p1"), Some("av1"))
+        );
         assert_eq!(JobSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
     }
 

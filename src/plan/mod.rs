@@ -9,6 +9,7 @@ mod ladder;
 mod live;
 pub mod query;
 mod run;
+pub mod scenes;
 mod stream;
 mod subtitle;
 mod video;
