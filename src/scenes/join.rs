@@ -126,13 +126,19 @@ impl Join<'_> {
     /// When each picture is shown, from the beginning of the source on: as in the source; where that does
     /// not say, at the constant rate.
     async fn shown_times(&self) -> Result<Vec<i64>, StepError> {
-        let start = self.source.facts.probe.start_time.as_micros();
+        let start = self.start().as_micros();
         let told = times(self.scenes, self.project).await?;
         let own: Option<Vec<i64>> = told.iter().map(|t| Some((*t)? - start)).collect();
         let rising = own.filter(|t| t.windows(2).all(|w| w[0] < w[1]));
         let rate = self.rate();
         let grid = || (0..told.len()).map(|n| rate.time_of(n as i64).as_micros());
         Ok(rising.unwrap_or_else(|| grid().collect()))
+    }
+
+    /// What counts as the source's beginning. Sound that begins before the pictures, as that of most
+    /// encoders does by a frame, does not move them.
+    fn start(&self) -> MediaTime {
+        self.source.facts.probe.start_time.max(MediaTime::ZERO)
     }
 
     fn rate(&self) -> FrameRate {
@@ -268,7 +274,7 @@ impl Join<'_> {
         let joined = own_input(self.folder.path(), pictures).ok_or(StepError::Cancelled)?;
         let to = self.folder.path().join(file);
         let probe = &self.source.facts.probe;
-        let run = merge_run(probe, action, probe.start_time, &to.to_string_lossy());
+        let run = merge_run(probe, action, self.start(), &to.to_string_lossy());
         let tools = &self.scenes.opener.tools;
         let command = picture_command(tools, &source, Some(&joined), &run);
         let text = self.folder.text();

@@ -70,7 +70,7 @@ impl Measuring {
     /// Compares the second input (what was encoded) with the first (the original); scores go to standard
     /// output, a line for each picture.
     pub fn run(&self) -> Invocation {
-        let alike = "[0:v]format=yuv420p,setpts=N[a];[1:v]format=yuv420p,setpts=N[b]";
+        let alike = "[0:v]format=yuv420p,settb=1/25,setpts=N[a];[1:v]format=yuv420p,settb=1/25,setpts=N[b]";
         let graph = match self.metric {
             Metric::Vmaf => {
                 format!("{alike};[b][a]libvmaf=log_fmt=csv:log_path=/dev/stdout:n_subsample=2")

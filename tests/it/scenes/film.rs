@@ -152,7 +152,7 @@ pub(crate) fn picture_times(path: &Path) -> Vec<f64> {
 /// SSIM of each picture of `made` against `original`.
 pub(crate) fn likeness(made: &Path, original: &Path) -> Vec<f64> {
     let graph =
-        "[0:v]format=yuv420p,setpts=N[a];[1:v]format=yuv420p,setpts=N[b];[a][b]ssim=stats_file=-";
+        "[0:v]format=yuv420p,settb=1/25,setpts=N[a];[1:v]format=yuv420p,settb=1/25,setpts=N[b];[a][b]ssim=stats_file=-";
     let out = ffmpeg(&[
         "-i",
         made.to_str().unwrap(),
