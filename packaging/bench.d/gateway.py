@@ -1,10 +1,12 @@
 """One gateway under test: its process, its jobs, its costs."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -44,6 +46,34 @@ class Gateway:
         with open(ready) as f:
             address = urlsplit(f.read().strip())
         self.connection = Connection(address.hostname, address.port)
+
+    def another_connection(self):
+        return Connection(*self.connection.address)
+
+    @contextlib.contextmanager
+    def watch_encoder(self):
+        """Gives a function that says, at the end, what the last ffmpeg's command line was."""
+        lines = []
+        ended = threading.Event()
+
+        def look():
+            while not ended.wait(0.002):
+                for pid in self.children():
+                    try:
+                        with open(f"/proc/{pid}/cmdline", "rb") as f:
+                            words = f.read().decode().split("\0")[:-1]
+                    except OSError:
+                        continue
+                    if words and os.path.basename(words[0]) == "ffmpeg":
+                        lines.append(words)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            yield lambda: lines[-1] if lines else None
+        finally:
+            ended.set()
+            watcher.join()
 
     def reconnect(self):
         """A fresh connection: the gateway closes those that ask nothing for some seconds."""

@@ -19,11 +19,11 @@ class Recipe:
         plan = subprocess.run([binary, "plan", source, "--json", *flags], check=True, capture_output=True, env=environment)
         plan = json.loads(plan.stdout)
         self.source = source
-        self.rate = Fraction(plan["video"]["rate"]["num"], plan["video"]["rate"]["den"])
+        self.rate = Fraction(plan["videos"][0]["rate"]["num"], plan["videos"][0]["rate"]["den"])
         commands = [shlex.split(c) for c in plan["commands"]]
         self.video = next(c for c in commands if "-vf" in c)
         self.audio = next((c for c in commands if "-vf" not in c), None)
-        self.sample_rate = plan["audio"]["sample_rate"] if plan["audio"] else None
+        self.sample_rate = plan["audios"][0]["sample_rate"] if plan["audios"] else None
 
     def frames(self, seconds):
         return round(seconds * self.rate)
@@ -108,3 +108,16 @@ def run(*commands):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu
+
+
+def first_byte(command):
+    """Seconds until a command that writes to its output has written something."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        if not process.stdout.read(1):
+            raise SystemExit(f"bench: ffmpeg wrote nothing: {shlex.join(command)}\n{process.stderr.read().decode()[-500:]}")
+        return time.monotonic() - began
+    finally:
+        process.kill()
+        process.communicate()

@@ -80,3 +80,17 @@ class Connection:
             size -= len(part)
             answer.body += part
             answer.arrivals.append((time.monotonic() - began, len(answer.body)))
+
+    def first_byte(self, path):
+        """Seconds until the first byte of a body is here; the connection is closed then."""
+        self.open()
+        began = time.monotonic()
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {self.address[0]}:{self.address[1]}\r\n\r\n".encode())
+        head = self._until(b"\r\n\r\n")
+        if b" 200 " not in head.split(b"\r\n", 1)[0]:
+            raise RuntimeError(f"GET {path}: {head[:300]!r}")
+        while not self.buffer:
+            self._more()
+        seconds = time.monotonic() - began
+        self.close()
+        return seconds

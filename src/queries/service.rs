@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::media::SourceLocator;
 use crate::media::query::{MetaQuery, PreviewQuery, StoryboardQuery, ThumbQuery, WebmQuery};
@@ -37,7 +38,7 @@ use super::{meta, samples};
 pub struct QuerySettings {
     /// Queries that run at one time.
     pub concurrency: usize,
-    /// How long one waits for its turn.
+    /// How long one waits while none gets its turn.
     pub queue_timeout: Duration,
     /// How long a source may give nothing: to the first bytes, and between bytes.
     pub timeout: Duration,
@@ -93,6 +94,8 @@ pub struct Queries {
     folder: ScratchFolder,
     cache: ResultCache,
     places: Arc<Semaphore>,
+    /// Queries that got a place so far.
+    begun: watch::Sender<u64>,
     /// Queries under way. They live as long as somebody waits for them.
     flights: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Answer>>>>,
 }
@@ -128,6 +131,7 @@ impl Queries {
         Arc::new(Queries {
             cache: ResultCache::new(folder.path(), settings.cache_max_bytes),
             places: Arc::new(Semaphore::new(settings.concurrency)),
+            begun: watch::Sender::new(0),
             flights: Mutex::default(),
             opener,
             settings,
@@ -218,13 +222,22 @@ impl Queries {
         })
     }
 
-    /// A place among the queries that run. Cancel-safe.
+    /// A place among the queries that run. Who waits gets nearer with each query that gets one, so
+    /// patience ends only with a queue that stands still. Cancel-safe.
     async fn place(&self) -> Result<Permit, QueryError> {
-        let waiting = self.places.clone().acquire_owned();
-        match timeout(self.settings.queue_timeout, waiting).await {
-            Ok(Ok(permit)) => Ok(Arc::new(permit)),
-            Ok(Err(_)) => Err(QueryError::Stopping),
-            Err(_) => Err(QueryError::Busy),
+        let mut begun = self.begun.subscribe();
+        let mut waiting = pin!(self.places.clone().acquire_owned());
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut waiting => {
+                    let permit = permit.map_err(|_| QueryError::Stopping)?;
+                    self.begun.send_modify(|n| *n += 1);
+                    return Ok(Arc::new(permit));
+                }
+                Ok(()) = begun.changed() => {}
+                () = sleep(self.settings.queue_timeout) => return Err(QueryError::Busy),
+            }
         }
     }
 

@@ -192,7 +192,12 @@ async fn failures_are_statuses_before_the_first_byte_and_breaks_behind_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_pictures_at_once_are_all_made() {
-    let gateway = TestApp::with(|config| config.queries.queue_timeout_seconds = 600).await;
+    // All together take longer than a place may be waited for, but one is always done soon.
+    let gateway = TestApp::with(|config| {
+        config.queries.queue_timeout_seconds = 5;
+        config.queries.concurrency = 2;
+    })
+    .await;
     let source = "-f lavfi -i testsrc2=s=1920x1080:r=25:d=20 -c:v libx264 -preset ultrafast";
     let film = super::make(gateway.folder.path(), "hd.mp4", source);
     let film = film.to_str().unwrap();
