@@ -4,11 +4,11 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post};
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::web_ui;
 
@@ -37,10 +37,13 @@ pub fn router(state: AppState) -> Router {
             Method::GET,
             Method::HEAD,
             Method::POST,
+            Method::PUT,
+            Method::PATCH,
             Method::DELETE,
             Method::OPTIONS,
         ])
-        .allow_headers(Any)
+        // What is asked for is repeated, as web clients of grav1 were answered.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
@@ -126,8 +129,14 @@ async fn shaped(response: Response) -> Response {
     ApiError::new(status, text.unwrap_or(reason)).into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::not_found("Not Found")
+/// Workers of grav1 whose address of the gateway ends in a slash ask for `//api/...`.
+async fn not_found(uri: Uri) -> Response {
+    let whole = uri.path_and_query().map_or("", |p| p.as_str());
+    if whole.starts_with("//") {
+        let location = format!("/{}", whole.trim_start_matches('/'));
+        return Redirect::permanent(&location).into_response();
+    }
+    ApiError::not_found("Not Found").into_response()
 }
 
 async fn method_not_allowed() -> ApiError {

@@ -5,6 +5,8 @@ use crate::media::{Metric, QualityGoal};
 use crate::plan::Invocation;
 use crate::plan::run::strings;
 
+use super::options::ffmpeg_options;
+
 /// A metric that the installed ffmpeg can measure, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measuring {
@@ -69,8 +71,13 @@ fn convert(value: f64, from: Metric, to: Metric) -> f64 {
 impl Measuring {
     /// Compares the second input (what was encoded) with the first (the original); scores go to standard
     /// output, a line for each picture.
-    pub fn run(&self) -> Invocation {
-        let alike = "[0:v]format=yuv420p,settb=1/25,setpts=N[a];[1:v]format=yuv420p,settb=1/25,setpts=N[b]";
+    ///
+    /// The original is taken as the encoder took it, with the filters of `ffmpeg_params`.
+    pub fn run(&self, ffmpeg_params: &str) -> Invocation {
+        let filters = ffmpeg_options(ffmpeg_params).unwrap_or_default().filters;
+        let filters = filters.map_or(String::new(), |f| format!("{f},"));
+        let grid = "format=yuv420p,settb=1/25,setpts=N";
+        let alike = format!("[0:v]{filters}{grid}[a];[1:v]{grid}[b]");
         let graph = match self.metric {
             Metric::Vmaf => {
                 format!("{alike};[b][a]libvmaf=log_fmt=csv:log_path=/dev/stdout:n_subsample=2")
