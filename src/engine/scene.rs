@@ -81,13 +81,24 @@ fn ended(error: RunError) -> Failure {
 /// Whether an encoder complains of its options rather than of its work.
 fn names_options(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
-    let words = ["option", "argument", "parameter", "invalid", "unrecognized", "not understood"];
+    let words = [
+        "option",
+        "argument",
+        "parameter",
+        "invalid",
+        "unrecognized",
+        "not understood",
+    ];
     words.iter().any(|w| reason.contains(w))
 }
 
 /// Name of a scene's file among artifacts.
 fn result_name(encoder: SceneEncoder) -> &'static str {
-    if encoder.keeps_order() { "scene.ivf" } else { "scene.mp4" }
+    if encoder.keeps_order() {
+        "scene.ivf"
+    } else {
+        "scene.mp4"
+    }
 }
 
 impl SceneShop<'_> {
@@ -293,6 +304,9 @@ mod tests {
         assert!(matches!(refused, Failure::Permanent { .. }));
         let refused = ends("Error parsing option 'nosuch'");
         assert!(matches!(refused, Failure::Permanent { .. }));
-        assert!(matches!(ends("Cannot allocate memory"), Failure::Transient { .. }));
+        assert!(matches!(
+            ends("Cannot allocate memory"),
+            Failure::Transient { .. }
+        ));
     }
 }

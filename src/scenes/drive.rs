@@ -99,6 +99,7 @@ async fn ready(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError> {
         .is_err()
     {
         scenes.resync(id).await?;
+        scenes.reconcile(id).await?;
     }
     Ok(())
 }

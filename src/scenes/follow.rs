@@ -55,10 +55,24 @@ impl Scenes {
                 entry.last_accepted = entry.last_accepted.max(Some(job.updated_at));
             }
             entry.changed.notify_one();
-            !entry.is_handing_out() && job.state == JobState::Ready
+            entry.is_resting() && job.state == JobState::Ready
         };
+        if !is_held_back {
+            return;
+        }
         // Its worker gave it back while the project rests.
-        if is_held_back && let Err(error) = self.dispatcher.cancel(&job.id).await {
+        let held = self.dispatcher.cancel(&job.id).await;
+        let is_resting = || {
+            let table = self.table();
+            let entry = table.entries.get(&spec.project);
+            entry.is_none_or(super::table::Entry::is_resting)
+        };
+        // It may have gone on in this moment.
+        let done = match held {
+            Ok(_) if !is_resting() => self.dispatcher.retry(&job.id).await,
+            held => held,
+        };
+        if let Err(error) = done {
             tracing::debug!(job.id = %job.id, %error, "a scene is not held back");
         }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::artifact::ArtifactName;
 use crate::dispatch::DispatchError;
-use crate::job::{Job, JobState, RetryPolicy};
+use crate::job::{Job, JobState};
 use crate::media::{OnComplete, QualityGoal, SceneEncoder};
 use crate::plan::scenes::SceneRules;
 use crate::store::StoreError;
@@ -301,14 +301,14 @@ impl Scenes {
     /// Makes the queue as the project is: while it hands out, its scenes are ready; while it rests, none
     /// is. A scene that is being encoded is left to its end.
     pub(super) async fn reconcile(&self, id: &str) -> Result<(), DispatchError> {
-        let is_handing_out = || {
-            let table = self.table();
-            table.entries.get(id).is_some_and(|e| e.is_handing_out())
-        };
         for job in self.dispatcher.store().owned_by(id).await? {
-            let changed = match (is_handing_out(), job.state) {
-                (true, JobState::Cancelled) => self.dispatcher.retry(&job.id).await,
-                (false, JobState::Ready) => self.dispatcher.cancel(&job.id).await,
+            let is_resting = match self.table().entries.get(id) {
+                Some(entry) => entry.is_resting(),
+                None => return Ok(()),
+            };
+            let changed = match (is_resting, job.state) {
+                (false, JobState::Cancelled) => self.dispatcher.retry(&job.id).await,
+                (true, JobState::Ready) => self.dispatcher.cancel(&job.id).await,
                 _ => continue,
             };
             match changed {
@@ -317,11 +317,6 @@ impl Scenes {
             }
         }
         Ok(())
-    }
-
-    /// How often a scene may fail.
-    pub fn max_attempts(&self) -> u32 {
-        RetryPolicy::at_once(self.settings.max_attempts).max_failures
     }
 
     pub(super) async fn forget_artifact(&self, name: &ArtifactName, job: &Job) {

@@ -152,6 +152,11 @@ impl Entry {
         self.project.stage == Stage::Ready && !self.project.paused
     }
 
+    /// Whether its scenes must not be begun: it was stopped, or has failed.
+    pub(super) fn is_resting(&self) -> bool {
+        self.project.paused || self.project.stage == Stage::Failed
+    }
+
     /// The number of the scene that `name` means, with or without a file name's extension.
     pub(super) fn scene_number(&self, name: &str) -> Option<usize> {
         super::service::scene_number(name).filter(|n| *n < self.scenes.len())

@@ -178,7 +178,14 @@ pub(super) async fn delete(
 /// `GET /api/list_directory`: names that `add_project` takes.
 pub(super) async fn list_directory(State(app): State<AppState>) -> Json<Value> {
     // Without roots there is nothing to list.
-    let listed = app.registry.policy().list("").await.unwrap_or_default();
+    let policy = app.registry.policy();
+    let mut listed = policy.list("").await.unwrap_or_default();
+    if listed.iter().all(|e| e.is_dir) {
+        // Several roots: their names alone are of no use.
+        for root in std::mem::take(&mut listed) {
+            listed.extend(policy.list(&root.path).await.unwrap_or_default());
+        }
+    }
     let names: Vec<String> = listed.into_iter().map(|e| e.path).collect();
     Json(names.into())
 }
