@@ -88,8 +88,8 @@ impl Join<'_> {
     async fn make(&self, encoded: &[Encoded]) -> Result<String, StepError> {
         let times = self.shown_times().await?;
         let (input, run) = match self.project.encoder.keeps_order() {
-            true => self.from_ivf(encoded, &times).await?,
-            false => self.from_list(encoded, &times).await?,
+            true => self.ivf_input(encoded, &times).await?,
+            false => self.list_input(encoded, &times).await?,
         };
         let command = encoder_command(&self.scenes.opener.tools, &input, &run);
         self.run(command).await?;
@@ -153,7 +153,7 @@ impl Join<'_> {
     }
 
     /// Scenes in which every packet is a picture: put behind each other, each picture with its time.
-    async fn from_ivf(
+    async fn ivf_input(
         &self,
         encoded: &[Encoded],
         times: &[i64],
@@ -210,7 +210,7 @@ impl Join<'_> {
     }
 
     /// Scenes with reordered pictures keep their own times; each begins where the one before ends.
-    async fn from_list(
+    async fn list_input(
         &self,
         encoded: &[Encoded],
         times: &[i64],

@@ -84,18 +84,16 @@ pub(super) async fn project(
 }
 
 /// A JSON object, or how grav1 refuses what is none.
-fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Response> {
+fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Box<Response>> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|k| k.to_str().ok()).unwrap_or_default();
     if !kind.to_ascii_lowercase().contains("json") {
         let told = "the body must be JSON, with Content-Type: application/json";
-        return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, told));
+        return Err(Box::new(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, told)));
     }
     let told = |why: &dyn std::fmt::Display| {
-        text(
-            StatusCode::BAD_REQUEST,
-            format!("the body is not understood: {why}"),
-        )
+        let told = format!("the body is not understood: {why}");
+        Box::new(text(StatusCode::BAD_REQUEST, told))
     };
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
@@ -126,7 +124,7 @@ pub(super) async fn add(
 ) -> Result<Response, ApiError> {
     let body = match object(&headers, &body) {
         Ok(body) => body,
-        Err(response) => return Ok(response),
+        Err(response) => return Ok(*response),
     };
     if !has_password(&app, &body) {
         return Ok(refused(BAD_PASSWORD));
@@ -150,7 +148,7 @@ pub(super) async fn modify(
 ) -> Result<Response, ApiError> {
     let body = match object(&headers, &body) {
         Ok(body) => body,
-        Err(response) => return Ok(response),
+        Err(response) => return Ok(*response),
     };
     if !has_password(&app, &body) {
         return Ok(refused(BAD_PASSWORD));

@@ -18,7 +18,7 @@ fn status(project: &ProjectView) -> String {
     match project.activity {
         Activity::Starting => "starting".into(),
         Activity::Looking(_) => "splitting".into(),
-        Activity::Cutting(done) if done == 0 => "splitting".into(),
+        Activity::Cutting(0) => "splitting".into(),
         Activity::Cutting(_) => "verifying split".into(),
         Activity::Ready if project.paused => "paused".into(),
         Activity::Ready => "ready".into(),

@@ -46,7 +46,7 @@ async fn our_own_engine_has_every_encoder() {
         (
             "vp9",
             "libvpx-vp9",
-            "-crf 25 -b:v 0 -deadline realtime -cpu-used 8",
+            "-crf 25 -b:v 0 -deadline good -cpu-used 5",
             0.9,
         ),
         ("svt-av1", "libsvtav1", "--preset 10 --crf 25", 0.9),
