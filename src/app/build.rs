@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::artifact::{ArtifactError, ArtifactStore};
-use crate::discovery::{Announcement, HubSettings};
+use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
@@ -21,6 +21,7 @@ use crate::http::{AccessSettings, Grav1Settings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
+use crate::telemetry::Metrics;
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
@@ -57,6 +58,10 @@ pub enum StartError {
     Artifacts(#[from] ArtifactError),
     #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
     Key,
+    #[error("no gateway announces itself on the local network: name one by --server URL")]
+    NoGateway,
+    #[error("the local network cannot be searched ({0}): name a gateway by --server URL")]
+    Discovery(SearchError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -74,7 +79,8 @@ pub async fn opener(
 ) -> Result<Opener, StartError> {
     let policy = source_policy(config)?;
     let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
-    let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
+    let launcher =
+        Launcher::new(tracker.clone(), Metrics::default()).map_err(StartError::Thread)?;
     let plan = plan_settings(config);
     let remembered = config.storage.directory.join("hardware.json");
     let accelerators = Accelerators::new(
@@ -111,12 +117,15 @@ fn tool_settings(config: &Config) -> ToolSettings {
 }
 
 pub fn source_policy(config: &Config) -> Result<Arc<SourcePolicy>, SourceSettingsError> {
-    let settings = SourceSettings {
+    SourcePolicy::new(source_settings(config)).map(Arc::new)
+}
+
+pub(super) fn source_settings(config: &Config) -> SourceSettings {
+    SourceSettings {
         roots: config.sources.roots.clone(),
         allow_hosts: config.sources.allow_hosts.clone(),
         deny_hosts: config.sources.deny_hosts.clone(),
-    };
-    SourcePolicy::new(settings).map(Arc::new)
+    }
 }
 
 fn plan_settings(config: &Config) -> PlanSettings {

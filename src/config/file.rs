@@ -479,7 +479,7 @@ where
 }
 
 /// Log output.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logging {
     /// Least severe event that is logged: TRACE, DEBUG, INFO, WARNING or ERROR. Default INFO. `RUST_LOG`
@@ -489,4 +489,17 @@ pub struct Logging {
     pub format: LogFormat,
     /// File that log lines are appended to. Default null: standard error.
     pub file: Option<PathBuf>,
+    /// Whether every request is logged in one line. Default true.
+    pub requests: bool,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Logging {
+            level: LogLevel::default(),
+            format: LogFormat::default(),
+            file: None,
+            requests: true,
+        }
+    }
 }

@@ -8,10 +8,12 @@ mod error;
 mod file;
 mod layers;
 mod load;
+mod reload;
 mod validate;
 mod values;
 
 pub use error::{ConfigError, Origin, Problem};
 pub use file::{Config, Limits, Logging, Server, Sources, Transcoding};
 pub use load::{Inputs, Loaded, Overrides, load, search_paths};
+pub use reload::{Changes, RELOADABLE};
 pub use values::{ByteSize, ToolPath, VideoPreset};

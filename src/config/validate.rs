@@ -164,6 +164,7 @@ pub(super) const KEYS: &[Key] = &[
     key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
     key("logging.format", "json or text"),
     key("logging.file", "null or the path of a file"),
+    key("logging.requests", "true or false"),
 ];
 
 const NVENC_PRESETS: [&str; 7] = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"];

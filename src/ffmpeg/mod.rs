@@ -1,6 +1,7 @@
 //! The only module that starts processes: finding ffmpeg, running it, probing with ffprobe.
 
 mod accelerators;
+mod benchmark;
 mod command;
 mod launcher;
 mod log;
@@ -13,8 +14,9 @@ mod to_end;
 mod toolchain;
 
 pub use accelerators::Accelerators;
+pub use benchmark::{BenchmarkError, benchmark};
 pub use command::{encoder_command, picture_command};
-pub use launcher::{Launcher, SpawnError};
+pub use launcher::{Launcher, Purpose, SpawnError};
 pub use log::LogTail;
 pub use probe::{
     DecodedFrames, ProbeError, count_frames, describe_source, probe_source, scan_duration,

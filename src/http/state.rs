@@ -22,6 +22,7 @@ use super::callbacks::Callbacks;
 use super::grav1::Grav1Settings;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
+use super::observe::Observer;
 use super::presence::Presence;
 use super::wire::Defaults;
 
@@ -58,6 +59,8 @@ pub struct AppState {
     pub stop: CancellationToken,
     /// Who is there.
     pub presence: Arc<Presence>,
+    /// Counts and logs requests.
+    pub observer: Arc<Observer>,
     /// WebSockets that may still be opened.
     pub websockets: Arc<Semaphore>,
 }

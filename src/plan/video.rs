@@ -140,6 +140,22 @@ impl VideoEncode {
             burn: None,
         }
     }
+
+    /// An encoder in software for whole files, as yet without filters.
+    pub(super) fn in_software(encoder: &'static str, preset: &str) -> Self {
+        VideoEncode {
+            encoder,
+            accelerator: None,
+            device: None,
+            before_grid: Vec::new(),
+            after_cut: Vec::new(),
+            target_bitrate: None,
+            preset: preset.to_owned(),
+            reorders: true,
+            unhurried: true,
+            burn: None,
+        }
+    }
 }
 
 impl VideoPlan {

@@ -4,6 +4,7 @@
 mod cache;
 mod encoders;
 mod error;
+mod figures;
 mod file;
 mod files;
 mod head;
@@ -23,6 +24,7 @@ mod track;
 
 pub use cache::{CacheError, SegmentCache};
 pub use error::SessionError;
+pub use figures::Figures;
 pub use file::StreamFile;
 pub use job::{FileStage, Job, JobOrigin, JobPhase, JobStatus, SegmentCounts};
 pub use open::{Facts, FactsCache, Inspection, OPEN_WITHIN, Opener, source_trouble};
