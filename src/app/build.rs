@@ -21,6 +21,7 @@ use crate::http::{AccessSettings, EffectiveSetting, EffectiveSettings, Signer, p
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
+use crate::telemetry::Metrics;
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
@@ -77,7 +78,8 @@ pub async fn opener(
 ) -> Result<Opener, StartError> {
     let policy = source_policy(config)?;
     let tools = Arc::new(Toolchain::find(&tool_settings(config)).await?);
-    let launcher = Launcher::new(tracker.clone()).map_err(StartError::Thread)?;
+    let launcher =
+        Launcher::new(tracker.clone(), Metrics::default()).map_err(StartError::Thread)?;
     let plan = plan_settings(config);
     let remembered = config.storage.directory.join("hardware.json");
     let accelerators = Accelerators::new(
@@ -114,12 +116,15 @@ fn tool_settings(config: &Config) -> ToolSettings {
 }
 
 pub fn source_policy(config: &Config) -> Result<Arc<SourcePolicy>, SourceSettingsError> {
-    let settings = SourceSettings {
+    SourcePolicy::new(source_settings(config)).map(Arc::new)
+}
+
+pub(super) fn source_settings(config: &Config) -> SourceSettings {
+    SourceSettings {
         roots: config.sources.roots.clone(),
         allow_hosts: config.sources.allow_hosts.clone(),
         deny_hosts: config.sources.deny_hosts.clone(),
-    };
-    SourcePolicy::new(settings).map(Arc::new)
+    }
 }
 
 fn plan_settings(config: &Config) -> PlanSettings {

@@ -2,9 +2,12 @@
 
 mod build;
 mod engine;
+mod job_metrics;
 mod node;
+mod reload;
 mod running;
 
 pub use build::{StartError, opener, source_policy};
 pub use engine::{Engine, RemoteGateway, start_engine};
-pub use running::{Gateway, start, start_from};
+pub use reload::ReloadError;
+pub use running::{Gateway, start, start_on};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -15,9 +15,10 @@ use crate::base::WorkerId;
 use crate::batch::{BatchParts, Batches};
 use crate::config::{Config, Origins};
 use crate::discovery::{self, HubSettings};
-use crate::dispatch::{Clock, DispatchParts, Dispatcher};
+use crate::dispatch::{Clock, DispatchParts, Dispatcher, keep_house};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
-use crate::http::{Access, AppState, Callbacks, Machine, ServerSettings, router, serve};
+use crate::ffmpeg::Purpose;
+use crate::http::{Access, AppState, Callbacks, Machine, Observer, ServerSettings, router, serve};
 use crate::queries::{Queries, QueryParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
@@ -28,6 +29,7 @@ use super::build::{
     effective_settings, hub_settings, opener, query_folder, query_settings, session_settings,
 };
 
+use super::job_metrics;
 use super::node::NodeIdentity;
 
 /// A running gateway. Dropping it without [`Gateway::stop`] leaves its tasks to the runtime.
@@ -36,6 +38,12 @@ pub struct Gateway {
     registry: Arc<Registry>,
     queries: Arc<Queries>,
     store: Store,
+    pub(super) access: Arc<Access>,
+    pub(super) observer: Arc<Observer>,
+    /// The configuration as it is obeyed.
+    pub(super) config: Mutex<Config>,
+    #[cfg(feature = "test-support")]
+    routes: String,
     /// Stops new connections; those that are open end after the response under way.
     stop_serving: CancellationToken,
     /// Ends everything else, and connections that are still open.
@@ -50,11 +58,16 @@ const END: Duration = Duration::from_secs(3);
 
 /// Builds a gateway from `config` and starts to listen.
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
-    start_from(config, &Origins::new()).await
+    start_on(config, &Origins::new(), None).await
 }
 
-/// The same, and tells people where each value came from.
-pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, StartError> {
+/// As [`start`], and tells people where each value came from; on a socket that listens already, if there
+/// is one: `server.host` and `server.port` say nothing then.
+pub async fn start_on(
+    config: &Config,
+    origins: &Origins,
+    socket: Option<std::net::TcpListener>,
+) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     let (connections, work) = (TaskTracker::new(), TaskTracker::new());
     let hub_url = config.ghosthub.url.clone();
@@ -67,9 +80,7 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         &config.transcoding.temp_directory,
         config.transcoding.cache_max_bytes.bytes(),
     )?;
-    let (host, port) = (config.server.host.clone(), config.server.port);
-    let listener = TcpListener::bind((host.as_str(), port)).await;
-    let listener = listener.map_err(|source| StartError::Listen { host, port, source })?;
+    let listener = listen(config, socket).await?;
     let address = listener.local_addr().map_err(StartError::Thread)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -77,7 +88,7 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         "starting"
     );
     let queries = Queries::new(QueryParts {
-        opener: opener.clone(),
+        opener: opener.doing(Purpose::Query),
         folder: query_folder(config)?,
         settings: query_settings(config),
     });
@@ -90,7 +101,13 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    if let keep @ 1.. = config.dispatch.keep_hours {
+        let keep = Duration::from_secs(u64::from(keep) * 3600);
+        let house = keep_house(dispatcher.clone(), artifacts.clone(), keep, cancel.clone());
+        work.spawn(house);
+    }
     if config.local_engine.enabled {
+        let opener = opener.doing(Purpose::Job);
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
         engine::run(engine.await?).await;
     }
@@ -103,12 +120,20 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
     });
     let batches = Batches::start(BatchParts {
         registry: registry.clone(),
-        opener,
+        opener: opener.doing(Purpose::Batch),
         dispatcher: dispatcher.clone(),
         settings: batch_settings(config)?,
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    let access = Access::new(access_settings(config, node.as_ref()));
+    let metrics = registry.metrics().clone();
+    work.spawn(job_metrics::run(
+        dispatcher.changes(),
+        metrics.clone(),
+        cancel.clone(),
+    ));
+    let observer = Arc::new(Observer::new(metrics, config.logging.requests));
     let state = AppState {
         registry: registry.clone(),
         batches: batches.await?,
@@ -125,7 +150,7 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         settings: effective_settings(config, origins),
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
-        access: Access::new(access_settings(config, node.as_ref())),
+        access: access.clone(),
         callbacks: Callbacks::new(
             Poster::new(registry.policy().clone()),
             config.security.callback_secret.as_deref(),
@@ -137,6 +162,7 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         connections: connections.clone(),
         stop: stop_serving.clone(),
         presence: Arc::default(),
+        observer: observer.clone(),
         websockets: Arc::new(Semaphore::new(
             config.server.max_websocket_connections as usize,
         )),
@@ -145,9 +171,12 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         max_connections: config.server.max_connections as usize,
         header_timeout: Duration::from_secs(u64::from(config.server.header_timeout_seconds)),
     };
+    let router = router(state);
+    #[cfg(feature = "test-support")]
+    let routes = format!("{router:?}");
     let accept = serve(
         listener,
-        router(state),
+        router,
         settings,
         connections.clone(),
         stop_serving.clone(),
@@ -177,11 +206,31 @@ pub async fn start_from(config: &Config, origins: &Origins) -> Result<Gateway, S
         registry,
         queries,
         store,
+        access,
+        observer,
+        config: Mutex::new(config.clone()),
+        #[cfg(feature = "test-support")]
+        routes,
         stop_serving,
         cancel,
         connections,
         work,
     })
+}
+
+async fn listen(
+    config: &Config,
+    socket: Option<std::net::TcpListener>,
+) -> Result<TcpListener, StartError> {
+    let (host, port) = (config.server.host.clone(), config.server.port);
+    let listener = match socket {
+        Some(socket) => {
+            let quick = socket.set_nonblocking(true);
+            quick.and_then(|()| TcpListener::from_std(socket))
+        }
+        None => TcpListener::bind((host.as_str(), port)).await,
+    };
+    listener.map_err(|source| StartError::Listen { host, port, source })
 }
 
 /// The engine of this gateway. What it had when it was killed is put back at once.
@@ -246,8 +295,21 @@ impl Gateway {
         &self.registry
     }
 
+    /// All routes, as axum writes them when asked for its insides.
+    #[cfg(feature = "test-support")]
+    pub fn routes(&self) -> &str {
+        &self.routes
+    }
+
     pub fn queries(&self) -> &Arc<Queries> {
         &self.queries
+    }
+
+    /// Whether the runtime's workers and the locks of streams are free: asked by the watchdog. Cancel-safe.
+    pub async fn is_alive(&self) -> bool {
+        let registry = self.registry.clone();
+        let looked = self.work.spawn(async move { registry.figures() });
+        looked.await.is_ok()
     }
 
     /// Writes the gateway's URL to `path`, whole or not at all.

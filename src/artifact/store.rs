@@ -15,6 +15,7 @@ use url::Url;
 
 use super::error::ArtifactError;
 use super::name::ArtifactName;
+use crate::base::QueueId;
 
 /// Keeps artifacts. Cheap to clone.
 #[derive(Clone)]
@@ -136,6 +137,20 @@ impl ArtifactStore {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Deletes all artifacts of a job, also those of attempts that came to nothing.
+    pub async fn delete_all_of(&self, job: &QueueId) -> Result<(), ArtifactError> {
+        let folder = self.prefix.clone().join(job.as_str());
+        let all = self
+            .objects
+            .list(Some(&folder))
+            .map_ok(|meta| meta.location);
+        self.objects
+            .delete_stream(all.boxed())
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+        Ok(())
     }
 }
 

@@ -85,6 +85,15 @@ pub enum Command {
     Engine(EngineArgs),
     /// Work on the configuration
     Config(ConfigArgs),
+    /// Print the description of the API, as OpenAPI 3.1
+    Openapi,
+    /// Print completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]

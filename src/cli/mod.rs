@@ -6,6 +6,7 @@ mod client;
 mod detect;
 mod inspect;
 mod run;
+mod service;
 mod submit;
 mod transcode;
 mod whole;

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::Gateway;
 use crate::config::{Config, Inputs, Loaded, load};
-use crate::{app, telemetry};
+use crate::telemetry::LogControl;
+use crate::{app, http, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, submit, transcode};
+use super::{detect, inspect, service, submit, transcode};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -31,6 +33,9 @@ pub fn run() -> ExitCode {
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },
+        Some(Command::Openapi) => print(http::text_of_document().as_bytes()),
+        Some(Command::Completions { shell }) => print(&completions(*shell)),
+        Some(Command::Man) => manual().and_then(|page| print(&page)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,6 +45,35 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text)?)
+}
+
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "ghoststream", &mut text);
+    text
+}
+
+/// One page of all subcommands.
+fn manual() -> anyhow::Result<Vec<u8>> {
+    let command = Args::command().display_name("ghoststream");
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands() {
+        let name = format!("ghoststream {}", sub.get_name());
+        writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+        let manual = clap_mangen::Man::new(sub.clone().bin_name(name));
+        let mut part = Vec::new();
+        manual.render_description_section(&mut part)?;
+        manual.render_options_section(&mut part)?;
+        // Its sections lie within this one.
+        let part = String::from_utf8_lossy(&part).replace(".SH ", ".SS ");
+        page.write_all(part.as_bytes())?;
+    }
+    Ok(page)
 }
 
 fn loaded(args: &Args) -> anyhow::Result<Loaded> {
@@ -62,14 +96,14 @@ fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
-    telemetry::init(&telemetry::Settings {
+fn start_log(config: &Config) -> anyhow::Result<LogControl> {
+    let control = telemetry::init(&telemetry::Settings {
         level: config.logging.level,
         format: config.logging.format,
         file: config.logging.file.clone(),
         directives: std::env::var("RUST_LOG").ok(),
     })?;
-    Ok(())
+    Ok(control)
 }
 
 fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
@@ -99,11 +133,18 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
 }
 
 fn serve(args: &Args) -> anyhow::Result<()> {
-    let loaded = loaded(args)?;
-    start_log(&loaded.config)?;
+    let inputs = Inputs::of_process(args.config.clone(), args.overrides());
+    let Loaded {
+        config, origins, ..
+    } = load(&inputs)?;
+    let log = start_log(&config)?;
     raise_file_limit();
+    let socket = service::socket()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(serve_until_signal(&loaded, args.serve_args()))?;
+    runtime.block_on(async {
+        let gateway = app::start_on(&config, &origins, socket).await?;
+        serve_until_signal(gateway, args.serve_args(), &inputs, &log).await
+    })?;
     // Blocking file reads under way need not be waited for.
     runtime.shutdown_background();
     Ok(())
@@ -121,17 +162,33 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve_until_signal(loaded: &Loaded, args: ServeArgs) -> anyhow::Result<()> {
+async fn serve_until_signal(
+    gateway: Gateway,
+    args: ServeArgs,
+    inputs: &Inputs,
+    log: &LogControl,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let gateway = app::start_from(&loaded.config, &loaded.origins).await?;
+    let mut hangup = signal(SignalKind::hangup())?;
     if let Some(file) = &args.ready_file {
         gateway.write_ready_file(file).await?;
     }
+    service::tell_ready(&gateway.url());
+    let serving = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => service::reload(&gateway, inputs, log),
+            }
+        }
+    };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = serving => {}
+        () = service::feed_watchdog(&gateway) => {}
     }
+    service::tell_stopping();
     tokio::select! {
         () = gateway.stop() => {}
         // A second signal ends everything at once; the kernel ends the encoders.

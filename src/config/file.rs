@@ -393,6 +393,9 @@ pub struct Dispatch {
     pub engine_expiry_seconds: u32,
     /// Longest time that one attempt at a job may take, in seconds, 1..=2592000. Default 21600.
     pub job_timeout_seconds: u32,
+    /// How long transcodes that ended are kept with their results, in hours, 0..=87600; 0 keeps them for
+    /// ever. Default 168.
+    pub keep_hours: u32,
 }
 
 impl Default for Dispatch {
@@ -401,6 +404,7 @@ impl Default for Dispatch {
             lease_seconds: 30,
             engine_expiry_seconds: 60,
             job_timeout_seconds: 21_600,
+            keep_hours: 168,
         }
     }
 }
@@ -430,7 +434,7 @@ impl Default for LocalEngine {
 }
 
 /// Log output.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logging {
     /// Least severe event that is logged: TRACE, DEBUG, INFO, WARNING or ERROR. Default INFO. `RUST_LOG`
@@ -440,4 +444,17 @@ pub struct Logging {
     pub format: LogFormat,
     /// File that log lines are appended to. Default null: standard error.
     pub file: Option<PathBuf>,
+    /// Whether every request is logged in one line. Default true.
+    pub requests: bool,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Logging {
+            level: LogLevel::default(),
+            format: LogFormat::default(),
+            file: None,
+            requests: true,
+        }
+    }
 }

@@ -426,6 +426,10 @@ mod tests {
                 "dispatch: {job_timeout_seconds: 0}",
             ),
             (
+                "dispatch: {keep_hours: 87600}",
+                "dispatch: {keep_hours: 87601}",
+            ),
+            (
                 "local_engine: {concurrency: null}",
                 "local_engine: {concurrency: 0}",
             ),

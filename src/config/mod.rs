@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod layers;
 mod load;
+mod reload;
 mod validate;
 mod values;
 
@@ -16,4 +17,5 @@ pub use describe::{Origins, Setting, describe};
 pub use error::{ConfigError, Origin, Problem};
 pub use file::{Config, Limits, Logging, Server, Sources, Transcoding};
 pub use load::{Inputs, Loaded, Overrides, load, search_paths};
+pub use reload::{Changes, RELOADABLE};
 pub use values::{ByteSize, ToolPath, VideoPreset};

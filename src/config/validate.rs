@@ -124,6 +124,7 @@ pub(super) const KEYS: &[Key] = &[
     key("dispatch.lease_seconds", "1 to 86400 (seconds)"),
     key("dispatch.engine_expiry_seconds", "1 to 86400 (seconds)"),
     key("dispatch.job_timeout_seconds", "1 to 2592000 (seconds)"),
+    key("dispatch.keep_hours", "0 to 87600 (hours; 0 = for ever)"),
     key("local_engine.enabled", "true or false"),
     key("local_engine.concurrency", "null or 1 to 256"),
     key("local_engine.patience_seconds", "0 to 86400 (seconds)"),
@@ -153,6 +154,7 @@ pub(super) const KEYS: &[Key] = &[
     key("logging.level", "TRACE, DEBUG, INFO, WARNING or ERROR"),
     key("logging.format", "json or text"),
     key("logging.file", "null or the path of a file"),
+    key("logging.requests", "true or false"),
 ];
 
 const NVENC_PRESETS: [&str; 7] = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"];
@@ -307,6 +309,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "dispatch.job_timeout_seconds",
             (1..=2_592_000).contains(&dispatch.job_timeout_seconds),
         ),
+        ("dispatch.keep_hours", dispatch.keep_hours <= 87_600),
         (
             "local_engine.concurrency",
             local_engine

@@ -1,6 +1,7 @@
 //! Jobs: from submission to their end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Dispatcher {
     pub(super) assigning: tokio::sync::Mutex<()>,
     /// Since when workers that are booked have been asking for work.
     pub(super) asking: Mutex<HashMap<WorkerId, UnixMillis>>,
+    /// Leases that were ended here because their worker fell silent.
+    pub(super) expired_leases: AtomicU64,
 }
 
 /// Changes that a slow listener may be behind before it loses some.
@@ -74,6 +77,7 @@ impl Dispatcher {
             changes: broadcast::Sender::new(CHANGES),
             assigning: tokio::sync::Mutex::default(),
             asking: Mutex::default(),
+            expired_leases: AtomicU64::new(0),
         });
         let cancel = parts.cancel;
         parts
@@ -92,6 +96,11 @@ impl Dispatcher {
 
     pub fn settings(&self) -> &DispatchSettings {
         &self.settings
+    }
+
+    /// Leases that this gateway ended because their worker fell silent.
+    pub fn expired_leases(&self) -> u64 {
+        self.expired_leases.load(Ordering::Relaxed)
     }
 
     pub fn now(&self) -> UnixMillis {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ impl Dispatcher {
         if self.settings.lease > self.settings.worker_expiry {
             ended += self.reap_of_the_gone().await?;
         }
+        self.expired_leases
+            .fetch_add(ended as u64, Ordering::Relaxed);
         Ok(ended)
     }
 

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::launcher::{Launcher, SpawnError};
+use super::launcher::{Launcher, Purpose, SpawnError};
 use super::process::Process;
 use super::toolchain::Toolchain;
 
@@ -46,7 +46,7 @@ pub async fn benchmark(
         .stderr(Stdio::piped());
     let encoding = async {
         let began = Instant::now();
-        let mut process = Process::spawn(launcher, command, GRACE).await?;
+        let mut process = Process::spawn(&launcher.doing(Purpose::Test), command, GRACE).await?;
         let mut nothing = Vec::new();
         // The end of its output is its end.
         let _ = (&mut process.stdout)

@@ -9,7 +9,53 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ProcessLabels;
+
 use super::os;
+
+/// What a process is for, in logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Segments of a stream.
+    Stream,
+    /// What a source is.
+    Probe,
+    /// The text of subtitles.
+    Subtitles,
+    /// A picture, an overview or a WebM stream.
+    Query,
+    /// A file of a batch job.
+    Batch,
+    /// Queued work of any other kind.
+    Job,
+    /// Whether an encoder works.
+    Test,
+}
+
+impl Purpose {
+    const ALL: [Purpose; 7] = [
+        Purpose::Stream,
+        Purpose::Probe,
+        Purpose::Subtitles,
+        Purpose::Query,
+        Purpose::Batch,
+        Purpose::Job,
+        Purpose::Test,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Stream => "stream",
+            Purpose::Probe => "probe",
+            Purpose::Subtitles => "subtitles",
+            Purpose::Query => "query",
+            Purpose::Batch => "batch",
+            Purpose::Job => "job",
+            Purpose::Test => "test",
+        }
+    }
+}
 
 /// A child process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +81,22 @@ struct Order {
 pub struct Launcher {
     orders: Arc<mpsc::Sender<Order>>,
     tracker: TaskTracker,
+    metrics: Metrics,
+    purpose: Purpose,
 }
 
 impl Launcher {
-    /// Starts the thread. Supervisors of children run on `tracker`. Must be called on a tokio
-    /// runtime.
-    pub fn new(tracker: TaskTracker) -> io::Result<Launcher> {
+    /// Starts the thread. Supervisors of children run on `tracker`; children are counted in
+    /// `metrics`, as those of streams. Must be called on a tokio runtime.
+    pub fn new(tracker: TaskTracker, metrics: Metrics) -> io::Result<Launcher> {
         let (orders, inbox) = mpsc::channel::<Order>();
         let runtime = Handle::current();
+        for purpose in Purpose::ALL {
+            let kind = purpose.name();
+            metrics
+                .processes
+                .get_or_create_owned(&ProcessLabels { kind });
+        }
         std::thread::Builder::new()
             .name("ffmpeg-spawn".into())
             .spawn(move || {
@@ -55,7 +109,26 @@ impl Launcher {
         Ok(Launcher {
             orders: Arc::new(orders),
             tracker,
+            metrics,
+            purpose: Purpose::Stream,
         })
+    }
+
+    /// The same thread, for children of another purpose.
+    #[must_use]
+    pub fn doing(&self, purpose: Purpose) -> Self {
+        Launcher {
+            purpose,
+            ..self.clone()
+        }
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     pub(super) fn tracker(&self) -> &TaskTracker {

@@ -14,7 +14,7 @@ mod toolchain;
 pub use accelerators::Accelerators;
 pub use benchmark::{BenchmarkError, benchmark};
 pub use command::{encoder_command, picture_command};
-pub use launcher::{Launcher, SpawnError};
+pub use launcher::{Launcher, Purpose, SpawnError};
 pub use log::LogTail;
 pub use probe::{ProbeError, describe_source, probe_source, scan_duration};
 pub use process::{ExitReport, Process, ProgressReport};

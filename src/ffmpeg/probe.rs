@@ -10,7 +10,7 @@ use crate::media::{ParseProbeError, SourceProbe};
 use crate::source::InputOptions;
 
 use super::command::apply_environment;
-use super::launcher::{Launcher, SpawnError};
+use super::launcher::{Launcher, Purpose, SpawnError};
 use super::process::{ExitReport, Process};
 use super::toolchain::Toolchain;
 
@@ -111,7 +111,7 @@ async fn run(
         .arg(&input.url);
     apply_environment(&mut command, input);
     let work = async {
-        let mut process = Process::spawn(launcher, command, GRACE).await?;
+        let mut process = Process::spawn(&launcher.doing(Purpose::Probe), command, GRACE).await?;
         let text = read_limited(&mut process.stdout)
             .await
             .ok_or(ProbeError::TooLong)?;

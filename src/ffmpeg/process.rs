@@ -8,7 +8,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{ExitLabels, ProcessLabels};
 
 use super::launcher::{Launcher, SpawnError};
 use super::log::{LineSplitter, LogTail};
@@ -40,6 +44,16 @@ pub struct ExitReport {
 impl ExitReport {
     pub fn success(&self) -> bool {
         self.code == Some(0)
+    }
+
+    /// For logs and metrics.
+    fn reason(&self) -> &'static str {
+        match (self.stopped, self.code, self.signal) {
+            (_, Some(0), _) => "done",
+            (true, ..) => "stopped",
+            (false, _, Some(_)) => "killed",
+            (false, ..) => "failed",
+        }
     }
 }
 
@@ -79,8 +93,10 @@ impl Process {
             grace,
         };
         let keep_thread = launcher.clone();
+        let running = Running::new(launcher, pid);
         launcher.tracker().spawn(async move {
             let report = supervisor.run(stderr, progress_in).await;
+            running.ended(&report);
             // The receiver may be gone; the report is then of no interest.
             let _ = exit_in.send(Some(report));
             drop(keep_thread);
@@ -151,6 +167,55 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// A process in the metrics, as long as it runs.
+struct Running {
+    metrics: Metrics,
+    kind: &'static str,
+    pid: u32,
+    since: Instant,
+}
+
+impl Running {
+    fn new(launcher: &Launcher, pid: u32) -> Self {
+        let running = Running {
+            metrics: launcher.metrics().clone(),
+            kind: launcher.purpose().name(),
+            pid,
+            since: Instant::now(),
+        };
+        running.gauge(1);
+        running
+    }
+
+    fn gauge(&self, change: i64) {
+        let labels = ProcessLabels { kind: self.kind };
+        self.metrics.processes.get_or_create(&labels).inc_by(change);
+    }
+
+    /// Counts the end, and says it in one line.
+    fn ended(&self, report: &ExitReport) {
+        let (kind, reason) = (self.kind, report.reason());
+        let labels = ExitLabels { kind, reason };
+        self.metrics.exits.get_or_create(&labels).inc();
+        tracing::info!(
+            ffmpeg.pid = self.pid,
+            kind,
+            reason,
+            code = report.code,
+            signal = report.signal,
+            duration_ms = self.since.elapsed().as_millis() as u64,
+            "encoder exited"
+        );
+    }
+}
+
+/// Also when the runtime drops the supervisor.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gauge(-1);
     }
 }
 

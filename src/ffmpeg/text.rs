@@ -6,7 +6,7 @@ use crate::plan::Invocation;
 use crate::source::InputOptions;
 
 use super::command::encoder_command;
-use super::launcher::{Launcher, SpawnError};
+use super::launcher::{Launcher, Purpose, SpawnError};
 use super::probe::read_limited;
 use super::process::Process;
 use super::toolchain::Toolchain;
@@ -37,7 +37,8 @@ pub async fn read_text(
 ) -> Result<String, TextError> {
     let command = encoder_command(tools, input, invocation);
     let work = async {
-        let mut process = Process::spawn(launcher, command, GRACE).await?;
+        let mut process =
+            Process::spawn(&launcher.doing(Purpose::Subtitles), command, GRACE).await?;
         let text = read_limited(&mut process.stdout).await;
         let text = text.ok_or(TextError::TooLong)?;
         let exit = process.wait().await;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time;
@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::distconv;
 use super::error::ApiError;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
+use super::openapi;
 use super::presence::Peer;
 use super::state::AppState;
 
@@ -33,9 +34,15 @@ pub struct AccessSettings {
 
 /// See the module.
 pub struct Access {
-    settings: AccessSettings,
-    limiter: Option<RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>>,
+    rules: RwLock<Arc<Rules>>,
 }
+
+struct Rules {
+    settings: AccessSettings,
+    limiter: Option<Arc<Limiter>>,
+}
+
+type Limiter = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>;
 
 /// Clients whose recent requests are remembered, beyond which those are dropped that could ask as
 /// often as they like anyway.
@@ -43,23 +50,51 @@ const MAX_CLIENTS: usize = 10_000;
 
 impl Access {
     pub fn new(settings: AccessSettings) -> Arc<Access> {
-        let limiter = settings
-            .requests_per_minute
-            .map(|most| RateLimiter::hashmap(Quota::per_minute(most)));
-        Arc::new(Access { settings, limiter })
+        let limiter = limiter(&settings);
+        let rules = Arc::new(Rules { settings, limiter });
+        Arc::new(Access {
+            rules: RwLock::new(rules),
+        })
     }
 
-    pub(super) fn allowed_origins(&self) -> &[HeaderValue] {
-        &self.settings.allowed_origins
+    fn rules(&self) -> Arc<Rules> {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.clone()
+    }
+
+    /// From now on key and limit are those of `settings`; origins stay as they are.
+    pub fn replace(&self, settings: AccessSettings) {
+        let old = self.rules();
+        // Who was counted stays counted.
+        let limiter = match settings.requests_per_minute == old.settings.requests_per_minute {
+            true => old.limiter.clone(),
+            false => limiter(&settings),
+        };
+        let settings = AccessSettings {
+            allowed_origins: old.settings.allowed_origins.clone(),
+            ..settings
+        };
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        *rules = Arc::new(Rules { settings, limiter });
+    }
+
+    pub(super) fn allowed_origins(&self) -> Vec<HeaderValue> {
+        self.rules().settings.allowed_origins.clone()
     }
 
     /// What signs addresses, on a keyed gateway.
-    pub(super) fn signer(&self) -> Option<&Signer> {
-        self.settings.key.as_ref().map(|(_, signer)| signer)
+    pub(super) fn signer(&self) -> Option<Signer> {
+        let rules = self.rules();
+        rules
+            .settings
+            .key
+            .as_ref()
+            .map(|(_, signer)| signer.clone())
     }
 
     fn check(&self, request: &Request) -> Result<(), ApiError> {
-        let Some((key, signer)) = &self.settings.key else {
+        let rules = self.rules();
+        let Some((key, signer)) = &rules.settings.key else {
             return Ok(());
         };
         let path = request.uri().path();
@@ -86,7 +121,8 @@ impl Access {
 
     /// Counts a request of `client`; `Err` is how long it must wait.
     fn count(&self, client: IpAddr) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else {
+        let rules = self.rules();
+        let Some(limiter) = &rules.limiter else {
             return Ok(());
         };
         if limiter.len() > MAX_CLIENTS {
@@ -98,7 +134,8 @@ impl Access {
 
     /// Whether a page of this origin may open a WebSocket, which CORS does not cover.
     pub(super) fn admits_origin(&self, headers: &HeaderMap) -> bool {
-        let allowed = &self.settings.allowed_origins;
+        let rules = self.rules();
+        let allowed = &rules.settings.allowed_origins;
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
         };
@@ -106,6 +143,11 @@ impl Access {
         let own = |scheme: &str| host.is_some_and(|h| *origin == format!("{scheme}://{h}"));
         allowed.is_empty() || allowed.contains(origin) || own("http") || own("https")
     }
+}
+
+fn limiter(settings: &AccessSettings) -> Option<Arc<Limiter>> {
+    let quota = settings.requests_per_minute.map(Quota::per_minute);
+    quota.map(|quota| Arc::new(RateLimiter::hashmap(quota)))
 }
 
 /// One household's addresses of IPv6 count as one client.
@@ -153,7 +195,7 @@ fn is_probe(path: &str) -> bool {
 
 /// What needs no key: probes, and the page itself, which asks for the key.
 fn is_open(path: &str) -> bool {
-    is_probe(path) || is_page(path)
+    is_probe(path) || is_page(path) || openapi::is_page(path)
 }
 
 /// Whether a request counts towards the limit: all do but those of a player that plays, of a page

@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::hardware::{Accelerator, AcceleratorReport};
@@ -38,25 +36,6 @@ pub(super) async fn health(State(app): State<AppState>) -> Json<Value> {
 
 pub(super) async fn alive() -> Json<Value> {
     Json(json!({"alive": true, "timestamp": jiff::Timestamp::now().to_string()}))
-}
-
-/// Ready to take work: there is room for another job, and the cache folder is there.
-pub(super) async fn ready(State(app): State<AppState>) -> Response {
-    if job_counts(&app).1 >= app.registry.max_opening() {
-        let body = json!({"ready": false, "reason": "Queue full"});
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
-    }
-    let folder = app.registry.cache().folder().to_owned();
-    let writable = tokio::task::spawn_blocking(move || folder.is_dir())
-        .await
-        .unwrap_or(false);
-    match writable {
-        true => Json(json!({"ready": true})).into_response(),
-        false => {
-            let body = json!({"ready": false, "reason": "the segment cache is gone"});
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
-        }
-    }
 }
 
 pub(super) async fn capabilities(State(app): State<AppState>) -> Json<Value> {

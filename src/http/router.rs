@@ -15,8 +15,9 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, events, files, health, jobs, machine, presence,
-    progress, queries, settings, sharing, stream, streams, transcode,
+    access, artifacts, distconv, download, engines, events, files, health, jobs, machine, metrics,
+    observe, openapi, presence, progress, queries, readiness, settings, sharing, stream, streams,
+    transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -27,9 +28,10 @@ const MAX_REASON_BYTES: usize = 4096;
 
 /// All routes of the gateway.
 pub fn router(state: AppState) -> Router {
-    let origins = match state.access.allowed_origins() {
-        [] => AllowOrigin::any(),
-        some => AllowOrigin::list(some.iter().cloned()),
+    let origins = state.access.allowed_origins();
+    let origins = match origins.is_empty() {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(origins),
     };
     let cors = CorsLayer::new()
         .allow_origin(origins)
@@ -52,9 +54,13 @@ pub fn router(state: AppState) -> Router {
         .route("/api/health", get(health::health))
         .route("/health", get(health::health))
         .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .route("/readyz", get(readiness::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::docs))
+        .route("/docs/style.css", get(openapi::style))
         .route("/api/live", get(health::alive))
-        .route("/api/ready", get(health::ready))
+        .route("/api/ready", get(readiness::ready))
         .route("/api/capabilities", get(health::capabilities))
         .route("/capabilities", get(health::capabilities))
         .route("/api/health/detailed", get(machine::detailed))
@@ -110,6 +116,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors)
+        .layer(from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }
 

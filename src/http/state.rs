@@ -20,6 +20,7 @@ use super::access::{Access, now};
 use super::callbacks::Callbacks;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
+use super::observe::Observer;
 use super::presence::Presence;
 use super::settings::EffectiveSettings;
 use super::wire::Defaults;
@@ -57,6 +58,8 @@ pub struct AppState {
     pub stop: CancellationToken,
     /// Who is there.
     pub presence: Arc<Presence>,
+    /// Counts and logs requests.
+    pub observer: Arc<Observer>,
     /// WebSockets that may still be opened.
     pub websockets: Arc<Semaphore>,
 }

@@ -84,6 +84,10 @@ impl ResultCache {
         }
     }
 
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
     fn lock(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }

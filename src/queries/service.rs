@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::media::SourceLocator;
 use crate::media::query::{MetaQuery, PreviewQuery, StoryboardQuery, ThumbQuery, WebmQuery};
@@ -25,6 +25,7 @@ use crate::plan::query::{
 use crate::scratch::ScratchFolder;
 use crate::session::Opener;
 use crate::source::Authorization;
+use crate::telemetry::metrics::QueueLabels;
 
 use super::cache::ResultCache;
 use super::error::QueryError;
@@ -149,6 +150,11 @@ impl Queries {
         &self.opener.tools.hardware.ffmpeg_version
     }
 
+    /// Bytes of the results that are kept.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.used_bytes()
+    }
+
     /// Places that nobody holds.
     pub fn free_places(&self) -> usize {
         self.places.available_permits()
@@ -225,6 +231,16 @@ impl Queries {
     /// A place among the queries that run. Who waits gets nearer with each query that gets one, so
     /// patience ends only with a queue that stands still. Cancel-safe.
     async fn place(&self) -> Result<Permit, QueryError> {
+        let since = Instant::now();
+        let place = self.place_in_turn().await;
+        let labels = QueueLabels { queue: "query" };
+        let metrics = self.opener.launcher.metrics();
+        let waits = metrics.queue_wait.get_or_create_owned(&labels);
+        waits.observe(since.elapsed().as_secs_f64());
+        place
+    }
+
+    async fn place_in_turn(&self) -> Result<Permit, QueryError> {
         let mut begun = self.begun.subscribe();
         let mut waiting = pin!(self.places.clone().acquire_owned());
         loop {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -75,7 +76,7 @@ impl Index {
 #[derive(Debug)]
 pub struct SegmentCache {
     folder: ScratchFolder,
-    limit_bytes: u64,
+    limit_bytes: AtomicU64,
     index: Mutex<Index>,
 }
 
@@ -92,7 +93,7 @@ impl SegmentCache {
         })?;
         Ok(Arc::new(SegmentCache {
             folder,
-            limit_bytes,
+            limit_bytes: AtomicU64::new(limit_bytes),
             index: Mutex::default(),
         }))
     }
@@ -111,8 +112,13 @@ impl SegmentCache {
         self.folder.sweep(PREFIX)
     }
 
-    pub(super) fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Another limit. Where it is lower, segments go when the next one comes.
+    pub fn set_limit_bytes(&self, limit: u64) {
+        self.limit_bytes.store(limit, Ordering::Relaxed);
     }
 
     pub fn used_bytes(&self) -> u64 {
@@ -137,7 +143,7 @@ impl SegmentCache {
         data: Vec<u8>,
     ) -> io::Result<bool> {
         let bytes = data.len() as u64;
-        if bytes > self.limit_bytes {
+        if bytes > self.limit_bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
                 "the segment is larger than transcoding.cache_max_bytes",
@@ -175,7 +181,7 @@ impl SegmentCache {
         }
         let mut evicted: Vec<(SegmentKey, Entry)> = Vec::new();
         index.remove(&key);
-        while index.bytes + bytes > self.limit_bytes {
+        while index.bytes + bytes > self.limit_bytes() {
             let Some(oldest) = index.oldest() else { break };
             evicted.extend(index.remove(&oldest).map(|e| (oldest, e)));
         }

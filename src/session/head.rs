@@ -66,6 +66,7 @@ pub(super) async fn run(track: Arc<Track>, order: Order) {
 
 /// How it failed and why; `None` when it did not.
 async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Ending, String)> {
+    let asked = Instant::now();
     // Both are held until the process is gone.
     let _own = order
         .cancel
@@ -76,6 +77,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
         .cancel
         .run_until_cancelled(encoders.acquire())
         .await??;
+    track.core.context.note_encoder_wait(asked.elapsed());
     loop {
         let mut run = Run::new(track, order, *at);
         let outcome = run.execute().await;
@@ -276,11 +278,7 @@ impl<'a> Run<'a> {
         self.segment_began = self.started;
         let early = self.read(&mut process).await;
         let exit = self.end(&mut process, early.is_none()).await;
-        let (code, signal) = (exit.code, exit.signal);
-        tracing::debug!(
-            stream.id = %core.id, ffmpeg.pid = process.pid(), code, signal,
-            duration_ms = self.started.elapsed().as_millis() as u64, "encoder ended"
-        );
+        let signal = exit.signal;
         if let Some(outcome) = early {
             return outcome;
         }

@@ -11,7 +11,8 @@ use tokio_util::task::TaskTracker;
 use futures_util::future;
 
 use crate::ffmpeg::{
-    Accelerators, Launcher, ProbeError, Toolchain, describe_source, probe_source, scan_duration,
+    Accelerators, Launcher, ProbeError, Purpose, Toolchain, describe_source, probe_source,
+    scan_duration,
 };
 use crate::hardware::Hardware;
 use crate::hls::Cue;
@@ -130,6 +131,15 @@ fn brief_key(key: &str) -> String {
 }
 
 impl Opener {
+    /// The same, with processes that are counted as those of `purpose`.
+    #[must_use]
+    pub fn doing(&self, purpose: Purpose) -> Self {
+        Opener {
+            launcher: self.launcher.doing(purpose),
+            ..self.clone()
+        }
+    }
+
     /// The same for one source with credentials.
     #[must_use]
     pub fn authorized(&self, authorization: Authorization) -> Self {

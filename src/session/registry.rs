@@ -188,14 +188,15 @@ impl Registry {
         self.context.encoder_starts.load(Ordering::Relaxed)
     }
 
+    /// Streams that some job has.
+    pub(super) fn streams(&self) -> Vec<Arc<Stream>> {
+        let state = self.lock();
+        state.streams.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Media time made per wall time, over the streams being made now; 0 when there are none.
     pub fn average_speed(&self) -> f64 {
-        let streams: Vec<_> = self
-            .lock()
-            .streams
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect();
+        let streams = self.streams();
         let views = streams.iter().filter_map(|s| s.views().into_iter().next());
         let speeds: Vec<f64> = views
             .filter(|v| !v.heads.is_empty() && !v.paused)

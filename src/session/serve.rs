@@ -39,8 +39,8 @@ pub enum Served {
 }
 
 impl Stream {
-    /// Gives `file`, making it if need be. Dropping the future or the body withdraws the request.
-    pub async fn serve(&self, file: StreamFile) -> Result<Served, SessionError> {
+    /// As [`Stream::serve`], without counting.
+    pub(super) async fn make(&self, file: StreamFile) -> Result<Served, SessionError> {
         self.touch();
         if let StreamFile::TransportSegment(_) | StreamFile::Segment(..) = file {
             self.played.store(true, Ordering::Relaxed);

@@ -218,7 +218,7 @@ impl SourcePolicy {
         if folder.contains('\0') {
             return Err(SourceError::Nul);
         }
-        let (roots, folder) = (self.roots().clone(), folder.to_owned());
+        let (roots, folder) = (self.roots(), folder.to_owned());
         blocking(move || roots.list_now(&folder)).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use url::Url;
 
@@ -54,10 +55,26 @@ pub enum SourceSettingsError {
 /// Which files and hosts may be read; what stands between a client's text and ffmpeg.
 #[derive(Debug)]
 pub struct SourcePolicy {
+    rules: RwLock<Arc<Rules>>,
+    resolver: Resolver,
+}
+
+#[derive(Debug)]
+struct Rules {
     roots: Roots,
     allow: HostList,
     deny: HostList,
-    resolver: Resolver,
+}
+
+impl Rules {
+    fn new(settings: &SourceSettings) -> Result<Arc<Rules>, SourceSettingsError> {
+        Ok(Arc::new(Rules {
+            roots: Roots::new(&settings.roots)
+                .map_err(|(root, cause)| SourceSettingsError::Root { root, cause })?,
+            allow: HostList::parse(&settings.allow_hosts).map_err(SourceSettingsError::Allow)?,
+            deny: HostList::parse(&settings.deny_hosts).map_err(SourceSettingsError::Deny)?,
+        }))
+    }
 }
 
 impl SourcePolicy {
@@ -67,12 +84,25 @@ impl SourcePolicy {
     /// An entry that is not a folder, or not a host rule, by its key.
     pub fn new(settings: SourceSettings) -> Result<Self, SourceSettingsError> {
         Ok(SourcePolicy {
-            roots: Roots::new(&settings.roots)
-                .map_err(|(root, cause)| SourceSettingsError::Root { root, cause })?,
-            allow: HostList::parse(&settings.allow_hosts).map_err(SourceSettingsError::Allow)?,
-            deny: HostList::parse(&settings.deny_hosts).map_err(SourceSettingsError::Deny)?,
+            rules: RwLock::new(Rules::new(&settings)?),
             resolver: Resolver::System,
         })
+    }
+
+    /// From now on `settings` say what may be read; what is being read stays open. Reads the file
+    /// system, as [`SourcePolicy::new`] does.
+    ///
+    /// # Errors
+    /// As [`SourcePolicy::new`]; nothing has changed then.
+    pub fn replace(&self, settings: &SourceSettings) -> Result<(), SourceSettingsError> {
+        let new = Rules::new(settings)?;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.clone()
     }
 
     /// Host names are answered from `answers` instead of the system's resolver: each lookup of a
@@ -91,8 +121,8 @@ impl SourcePolicy {
         self
     }
 
-    pub(super) fn roots(&self) -> &Roots {
-        &self.roots
+    pub(super) fn roots(&self) -> Roots {
+        self.rules().roots.clone()
     }
 
     pub(super) fn resolver(&self) -> &Resolver {
@@ -121,7 +151,7 @@ impl SourcePolicy {
             });
         }
         let Some((scheme, rest)) = url_scheme(text) else {
-            return match self.roots.find(text.into()).await {
+            return match self.roots().find(text.into()).await {
                 // `pipe:0` and the like are told apart from a file of that name.
                 Err(SourceError::NoSuchFile | SourceError::NoRoots)
                     if bare_scheme(text).is_some() =>
@@ -142,7 +172,7 @@ impl SourcePolicy {
                 if path.contains(&0) {
                     return Err(SourceError::Nul);
                 }
-                self.roots
+                self.roots()
                     .find(bytes_to_path(path))
                     .await
                     .map(SourceLocator::File)
@@ -179,7 +209,7 @@ impl SourcePolicy {
 
     /// Refuses a host by its name alone.
     pub(super) fn check_name(&self, name: &str) -> Result<(), SourceError> {
-        if self.deny.covers_name(name) {
+        if self.rules().deny.covers_name(name) {
             Err(denied(name))
         } else {
             Ok(())
@@ -189,10 +219,12 @@ impl SourcePolicy {
     /// Refuses a host by one of its addresses. An allow list admits a host either by its name or
     /// by each of its addresses.
     pub(super) fn check_address(&self, name: &str, ip: IpAddr) -> Result<(), SourceError> {
-        if self.deny.covers_address(ip) {
+        let rules = self.rules();
+        if rules.deny.covers_address(ip) {
             return Err(denied(name));
         }
-        if self.allow.is_empty() || self.allow.covers_name(name) || self.allow.covers_address(ip) {
+        let allow = &rules.allow;
+        if allow.is_empty() || allow.covers_name(name) || allow.covers_address(ip) {
             return Ok(());
         }
         Err(SourceError::Refused {

@@ -17,3 +17,12 @@ pub const FFMPEG_PID: &str = "ffmpeg.pid";
 pub const DURATION_MS: &str = "duration_ms";
 /// Text of an error, with its causes.
 pub const ERROR: &str = "error";
+
+/// Request, as the answer's header `X-Request-Id` names it.
+pub const REQUEST_ID: &str = "request.id";
+/// Template of the route that answered, as in `/metrics`.
+pub const ROUTE: &str = "route";
+/// Status code of an answer.
+pub const STATUS: &str = "status";
+/// Bytes of a body that were sent.
+pub const BYTES: &str = "bytes";

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
@@ -35,20 +35,80 @@ pub enum SetupError {
     Installed,
 }
 
+/// Changes the log while it is written.
+pub struct LogControl {
+    /// Gives the filter's level another value.
+    set_level: Box<dyn Fn(LogLevel) -> bool + Send + Sync>,
+    /// Where lines go, when that is a file.
+    file: Option<(PathBuf, LogFile)>,
+    /// Whether `RUST_LOG` decides what is logged.
+    is_directed: bool,
+}
+
+impl LogControl {
+    /// Logs from `level` on, unless `RUST_LOG` decides. Whether it does so now.
+    pub fn set_level(&self, level: LogLevel) -> bool {
+        !self.is_directed && (self.set_level)(level)
+    }
+
+    /// Opens the log file anew, if there is one: a program that rotates logs has moved it.
+    ///
+    /// # Errors
+    /// The file cannot be opened; lines go on to where they went.
+    pub fn reopen(&self) -> Result<(), SetupError> {
+        if let Some((path, file)) = &self.file {
+            file.replace(open(path)?);
+        }
+        Ok(())
+    }
+}
+
+/// A log file that can be replaced.
+#[derive(Clone)]
+struct LogFile(Arc<Mutex<File>>);
+
+impl LogFile {
+    fn replace(&self, file: File) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+}
+
+impl io::Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Installs the process's subscriber. Called once, before anything is worth logging.
 ///
 /// # Errors
 /// When the log file cannot be opened, `directives` cannot be read, or a subscriber is installed.
-pub fn init(settings: &Settings) -> Result<(), SetupError> {
-    let (writer, ansi) = match &settings.file {
-        Some(path) => (BoxMakeWriter::new(Mutex::new(open(path)?)), false),
+pub fn init(settings: &Settings) -> Result<LogControl, SetupError> {
+    let file = match &settings.file {
+        Some(path) => {
+            let file = LogFile(Arc::new(Mutex::new(open(path)?)));
+            Some((path.clone(), file))
+        }
+        None => None,
+    };
+    let (writer, ansi) = match file.clone() {
+        Some((_, file)) => (BoxMakeWriter::new(move || file.clone()), false),
         None => (
             BoxMakeWriter::new(io::stderr),
             io::IsTerminal::is_terminal(&io::stderr()),
         ),
     };
-    let subscriber = subscriber(settings, writer, ansi)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| SetupError::Installed)
+    let (subscriber, mut control) = subscriber(settings, writer, ansi)?;
+    control.file = file;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| SetupError::Installed)?;
+    Ok(control)
 }
 
 fn open(path: &PathBuf) -> Result<File, SetupError> {
@@ -62,30 +122,54 @@ fn open(path: &PathBuf) -> Result<File, SetupError> {
         })
 }
 
+fn level_filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::default().add_directive(level.filter().into())
+}
+
 fn subscriber<W>(
     settings: &Settings,
     writer: W,
     ansi: bool,
-) -> Result<Box<dyn Subscriber + Send + Sync>, SetupError>
+) -> Result<(Box<dyn Subscriber + Send + Sync>, LogControl), SetupError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = match settings
-        .directives
-        .as_deref()
-        .filter(|d| !d.trim().is_empty())
-    {
+    let directives = settings.directives.as_deref();
+    let directives = directives.filter(|d| !d.trim().is_empty());
+    let filter = match directives {
         Some(directives) => EnvFilter::try_new(directives)?,
-        None => EnvFilter::default().add_directive(settings.level.filter().into()),
+        None => level_filter(settings.level),
     };
     let builder = tracing_subscriber::fmt()
         .with_writer(writer)
         .with_ansi(ansi)
         .with_env_filter(filter);
-    Ok(match settings.format {
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-        LogFormat::Text => Box::new(builder.with_target(false).finish()),
-    })
+    let (subscriber, set_level): (Box<dyn Subscriber + Send + Sync>, _) = match settings.format {
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let set = move |level| handle.reload(level_filter(level)).is_ok();
+            (Box::new(builder.finish()), boxed(set))
+        }
+        LogFormat::Text => {
+            let builder = builder.with_target(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let set = move |level| handle.reload(level_filter(level)).is_ok();
+            (Box::new(builder.finish()), boxed(set))
+        }
+    };
+    let control = LogControl {
+        set_level,
+        file: None,
+        is_directed: directives.is_some(),
+    };
+    Ok((subscriber, control))
+}
+
+fn boxed(
+    set: impl Fn(LogLevel) -> bool + Send + Sync + 'static,
+) -> Box<dyn Fn(LogLevel) -> bool + Send + Sync> {
+    Box::new(set)
 }
 
 #[cfg(test)]
@@ -112,7 +196,7 @@ mod tests {
     fn logged(settings: &Settings) -> String {
         let sink = Sink::default();
         let target = sink.clone();
-        let subscriber = subscriber(settings, move || target.clone(), false).unwrap();
+        let (subscriber, _) = subscriber(settings, move || target.clone(), false).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(job.id = "j1", duration_ms = 12, "ready");
             tracing::debug!("detail");
@@ -148,6 +232,45 @@ mod tests {
             ..debug
         };
         assert_eq!(logged(&directives), "");
+    }
+
+    #[test]
+    fn the_level_can_be_changed_unless_directives_decide() {
+        for (directives, lines) in [(None, 1), (Some("info".to_owned()), 0)] {
+            let settings = Settings {
+                format: LogFormat::Text,
+                directives,
+                ..Settings::default()
+            };
+            let sink = Sink::default();
+            let target = sink.clone();
+            let (subscriber, control) =
+                subscriber(&settings, move || target.clone(), false).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::debug!("unheard");
+                assert_eq!(control.set_level(LogLevel::Debug), lines == 1);
+                tracing::debug!("heard");
+            });
+            let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.lines().count(), lines, "{text}");
+            assert!(!text.contains("unheard"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_made_anew() {
+        use io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
+        let mut file = LogFile(Arc::new(Mutex::new(open(&path).unwrap())));
+        let (_, mut control) = subscriber(&Settings::default(), io::sink, false).unwrap();
+        control.file = Some((path.clone(), file.clone()));
+        file.write_all(b"first\n").unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        control.reopen().unwrap();
+        file.write_all(b"second\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "first\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second\n");
     }
 
     #[test]

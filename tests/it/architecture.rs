@@ -85,6 +85,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "web_ui"]),
     ("governor", &["http"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
+    ("utoipa", &["http"]),
     ("ffmpeg_sidecar", &["ffmpeg"]),
     ("mdns_sd", &["discovery"]),
     ("rust_embed", &["web_ui"]),
@@ -97,6 +100,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["discovery"]),
     ("tokio_tungstenite", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("prometheus_client", &["http", "telemetry"]),
+    ("sd_notify", &["cli"]),
+    ("listenfd", &["cli"]),
 ];
 
 /// Files that may be longer than `MOST_LINES`, each with the reason.

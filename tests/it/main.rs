@@ -42,6 +42,10 @@ mod joined;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod package;
 #[cfg(test)]
 mod playback;
