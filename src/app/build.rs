@@ -17,14 +17,18 @@ use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
-use crate::http::{AccessSettings, EffectiveSetting, EffectiveSettings, Signer, platform};
+use crate::http::{
+    AccessSettings, EffectiveSetting, EffectiveSettings, Grav1Settings, Signer, platform,
+};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
+use crate::videos::{VideoError, VideoSettings};
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
+use crate::scenes::{EncoderVersions, ScenesSettings};
 use crate::scratch::ScratchFolder;
 use crate::session::{CacheError, OPEN_WITHIN, Opener, SessionSettings};
 
@@ -53,6 +57,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
+    #[error("cannot take up the videos in storage.directory: {0}")]
+    Videos(#[from] VideoError),
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
     #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
@@ -267,6 +273,32 @@ pub(super) fn effective_settings(config: &Config, origins: &Origins) -> Effectiv
     told.collect()
 }
 
+pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartError> {
+    let p = &config.peertube;
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let engine = &config.local_engine;
+    let concurrency = engine.concurrency;
+    let concurrency = concurrency.unwrap_or(config.transcoding.max_concurrent_jobs);
+    let most = p.max_upload_bytes.unwrap_or(config.artifacts.max_bytes);
+    Ok(VideoSettings {
+        folder: config.storage.directory.join("videos"),
+        registration_token: p.registration_token.clone(),
+        stalled_after: seconds(p.stalled_after_seconds),
+        live_stalled_after: seconds(p.live_stalled_after_seconds),
+        resolutions: p.resolutions.clone(),
+        keeps_original: p.always_transcode_original_resolution,
+        local_fallback: p
+            .local_fallback_seconds
+            .filter(|_| engine.enabled)
+            .map(seconds),
+        concurrency: concurrency as usize,
+        max_upload_bytes: most.bytes(),
+        encoder_stall: seconds(config.transcoding.stall_timeout),
+        worker_name: format!("videos-{}", node.node_id),
+    })
+}
+
 pub(super) fn query_settings(config: &Config) -> QuerySettings {
     let q = &config.queries;
     QuerySettings {
@@ -276,6 +308,37 @@ pub(super) fn query_settings(config: &Config) -> QuerySettings {
         cache_max_bytes: q.cache_max_bytes.bytes(),
         max_download_bytes: q.max_download_bytes.bytes(),
     }
+}
+
+pub(super) fn scenes_settings(config: &Config, node: &NodeIdentity) -> ScenesSettings {
+    let g = &config.grav1;
+    ScenesSettings {
+        node: node.node_id.clone(),
+        lease: Duration::from_secs(u64::from(g.lease_seconds)),
+        max_attempts: g.max_attempts,
+        versions: EncoderVersions {
+            aom: g.encoder_versions.aom.clone(),
+            vpx: g.encoder_versions.vpx.clone(),
+        },
+        stall: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+    }
+}
+
+pub(super) fn grav1_settings(config: &Config) -> Grav1Settings {
+    Grav1Settings {
+        password: config.grav1.password.clone(),
+        worker_token: config.grav1.worker_token.clone(),
+    }
+}
+
+/// A folder for what projects have under way: beside what they keep, so that it is as large.
+pub(super) fn scenes_folder(config: &Config) -> Result<ScratchFolder, StartError> {
+    let parent = &config.storage.directory;
+    let opened = ScratchFolder::open(parent, "scenes-").and_then(ScratchFolder::canonical);
+    opened.map_err(|source| StartError::Identity {
+        path: parent.display().to_string(),
+        source,
+    })
 }
 
 /// A folder for what queries keep, beside the segments.

@@ -18,15 +18,21 @@ use crate::discovery::{self, HubSettings};
 use crate::dispatch::{Clock, DispatchParts, Dispatcher, keep_house};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::ffmpeg::Purpose;
-use crate::http::{Access, AppState, Callbacks, Machine, Observer, ServerSettings, router, serve};
+use crate::http::tell_ends_of_videos;
+use crate::http::{
+    Access, AppState, Callbacks, Machine, Observer, RunnerSockets, ServerSettings, router, serve,
+};
 use crate::queries::{Queries, QueryParts};
+use crate::scenes::{Scenes, ScenesParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 use crate::store::Store;
+use crate::videos::{VideoParts, Videos};
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    effective_settings, hub_settings, opener, query_folder, query_settings, session_settings,
+    effective_settings, grav1_settings, hub_settings, opener, query_folder, query_settings,
+    scenes_folder, scenes_settings, session_settings, video_settings,
 };
 
 use super::job_metrics;
@@ -61,8 +67,8 @@ pub async fn start(config: &Config) -> Result<Gateway, StartError> {
     start_on(config, &Origins::new(), None).await
 }
 
-/// As [`start`], and tells people where each value came from; on a socket that listens already, if there
-/// is one: `server.host` and `server.port` say nothing then.
+/// As [`start`]; tells people where each value came from, and takes a socket that listens already, if
+/// there is one: `server.host` and `server.port` say nothing then.
 pub async fn start_on(
     config: &Config,
     origins: &Origins,
@@ -111,6 +117,19 @@ pub async fn start_on(
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
         engine::run(engine.await?).await;
     }
+    let scenes = Scenes::start(ScenesParts {
+        dispatcher: dispatcher.clone(),
+        artifacts: artifacts.clone(),
+        opener: opener.clone(),
+        folder: scenes_folder(config)?,
+        settings: scenes_settings(
+            config,
+            &NodeIdentity::load_or_create(&config.storage.directory)?,
+        ),
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
+    let scenes = scenes.await?;
     let registry = Registry::new(RegistryParts {
         opener: opener.clone(),
         cache,
@@ -134,11 +153,25 @@ pub async fn start_on(
         cancel.clone(),
     ));
     let observer = Arc::new(Observer::new(metrics, config.logging.requests));
+    let videos = Box::pin(Videos::start(VideoParts {
+        opener: opener.doing(Purpose::Job),
+        dispatcher: dispatcher.clone(),
+        artifacts: artifacts.clone(),
+        queries: queries.clone(),
+        settings: video_settings(config)?,
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    }));
+    let videos = videos.await?;
     let state = AppState {
         registry: registry.clone(),
         batches: batches.await?,
+        sockets: RunnerSockets::new(&videos, &work, &cancel),
+        videos,
         dispatcher,
         artifacts,
+        scenes,
+        grav1: grav1_settings(config),
         advertised_url: config
             .server
             .advertised_url
@@ -167,6 +200,8 @@ pub async fn start_on(
             config.server.max_websocket_connections as usize,
         )),
     };
+    let (telling, told) = (tell_ends_of_videos(state.clone()), cancel.clone());
+    work.spawn(async move { told.run_until_cancelled(telling).await });
     let settings = ServerSettings {
         max_connections: config.server.max_connections as usize,
         header_timeout: Duration::from_secs(u64::from(config.server.header_timeout_seconds)),

@@ -22,6 +22,7 @@ Examples:
   ghoststream submit film.mkv --wait -o out.mp4 have a gateway make a whole file, and fetch it
   ghoststream transcode film.mkv film.mp4       make a whole file here, without a gateway
   ghoststream engine --server nas:8765          do queued work of a gateway on this machine
+  ghoststream token create peertube             print how a PeerTube runner registers
   ghoststream config check                      tell everything that is wrong with the configuration
 
 Without a subcommand the gateway serves. The configuration file is the first of ./ghoststream.yaml,
@@ -83,6 +84,8 @@ pub enum Command {
     Transcode(TranscodeArgs),
     /// Do queued work of a gateway until SIGTERM or Ctrl-C, then give back what is not done
     Engine(EngineArgs),
+    /// Make tokens with which others work for the gateway
+    Token(TokenArgs),
     /// Work on the configuration
     Config(ConfigArgs),
     /// Print the description of the API, as OpenAPI 3.1
@@ -285,6 +288,36 @@ pub struct EngineArgs {
     /// Jobs done at the same time, 1 to 256 [config: local_engine.concurrency]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub concurrency: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print how it is used; works whether or not the gateway runs
+    Create {
+        /// For whom
+        kind: TokenKind,
+
+        /// Address under which they reach the gateway [config: server.advertised_url]
+        #[arg(long, value_name = "URL", value_parser = gateway)]
+        url: Option<Url>,
+
+        /// Name of the runner
+        #[arg(long, value_name = "NAME", default_value = "my-runner")]
+        name: String,
+    },
+}
+
+/// Whom a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TokenKind {
+    /// PeerTube's runners, which transcode videos for the gateway
+    Peertube,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod inspect;
 mod run;
 mod service;
 mod submit;
+mod token;
 mod transcode;
 mod whole;
 

@@ -14,7 +14,7 @@ use crate::telemetry::LogControl;
 use crate::{app, http, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, service, submit, transcode};
+use super::{detect, inspect, service, submit, token, transcode};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -30,6 +30,7 @@ pub fn run() -> ExitCode {
             configured(&args).and_then(|c| transcode::transcode(&c, wanted))
         }
         Some(Command::Engine(engine)) => work(&args, engine),
+        Some(Command::Token(args_of)) => configured(&args).and_then(|c| token::token(&c, args_of)),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },
@@ -134,15 +135,13 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
 
 fn serve(args: &Args) -> anyhow::Result<()> {
     let inputs = Inputs::of_process(args.config.clone(), args.overrides());
-    let Loaded {
-        config, origins, ..
-    } = load(&inputs)?;
-    let log = start_log(&config)?;
+    let loaded = load(&inputs)?;
+    let log = start_log(&loaded.config)?;
     raise_file_limit();
     let socket = service::socket()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let gateway = app::start_on(&config, &origins, socket).await?;
+        let gateway = app::start_on(&loaded.config, &loaded.origins, socket).await?;
         serve_until_signal(gateway, args.serve_args(), &inputs, &log).await
     })?;
     // Blocking file reads under way need not be waited for.

@@ -27,6 +27,8 @@ pub struct Config {
     pub artifacts: Artifacts,
     pub dispatch: Dispatch,
     pub local_engine: LocalEngine,
+    pub peertube: PeerTube,
+    pub grav1: Grav1,
     pub mdns: Mdns,
     pub ghosthub: GhostHub,
     pub queries: Queries,
@@ -431,6 +433,93 @@ impl Default for LocalEngine {
             patience_seconds: 10,
         }
     }
+}
+
+/// PeerTube's runners, and the videos that they transcode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerTube {
+    /// A registration token that is always good, beside those of `ghoststream token create peertube`;
+    /// 1..=512 visible ASCII characters. Default null: there is none.
+    pub registration_token: Option<String>,
+    /// Seconds without a word of its runner after which a job is offered again, 1..=86400. Runners say
+    /// a word every 60 s. Default 120.
+    pub stalled_after_seconds: u32,
+    /// The same for live streams, which end then. Default 30.
+    pub live_stalled_after_seconds: u32,
+    /// Renditions of a video by their shorter sides in pixels, each 16..=8192; those that are larger
+    /// than the source are left out. Default [360, 480, 720, 1080].
+    pub resolutions: Vec<u32>,
+    /// Whether a rendition of the source's own size is made beside them. Default true.
+    pub always_transcode_original_resolution: bool,
+    /// Seconds after which this gateway does a job that no runner has taken, 0..=86400; needs
+    /// `local_engine.enabled`. Default null: it never does.
+    pub local_fallback_seconds: Option<u32>,
+    /// Largest file that is taken as a video: bytes, or a text such as `16GiB`; at least 1 MiB. Default
+    /// null: as `artifacts.max_bytes`.
+    pub max_upload_bytes: Option<ByteSize>,
+}
+
+impl Default for PeerTube {
+    fn default() -> Self {
+        PeerTube {
+            registration_token: None,
+            stalled_after_seconds: 120,
+            live_stalled_after_seconds: 30,
+            resolutions: vec![360, 480, 720, 1080],
+            always_transcode_original_resolution: true,
+            local_fallback_seconds: None,
+            max_upload_bytes: None,
+        }
+    }
+}
+
+/// Films that are encoded scene by scene, by grav1's workers and our own engines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grav1 {
+    /// What making, changing and deleting projects needs, as the field `password`. Default null: nothing.
+    pub password: Option<String>,
+    /// Workers must use the URL prefix `/grav1/<token>`, and need no API key there. Default null: they use
+    /// none.
+    pub worker_token: Option<String>,
+    /// Time without a word of its worker after which a scene is offered again, in seconds, 1..=86400.
+    /// Default 60.
+    pub lease_seconds: u32,
+    /// Bad uploads after which a scene is given up, 1..=1000. Default 5.
+    pub max_attempts: u32,
+    /// Versions of `aomenc` and `vpxenc` that workers must have, as these name themselves. Default null: of
+    /// those that are installed here.
+    #[serde(deserialize_with = "null_is_default")]
+    pub encoder_versions: WorkerVersions,
+}
+
+impl Default for Grav1 {
+    fn default() -> Self {
+        Grav1 {
+            password: None,
+            worker_token: None,
+            lease_seconds: 60,
+            max_attempts: 5,
+            encoder_versions: WorkerVersions::default(),
+        }
+    }
+}
+
+/// See [`Grav1::encoder_versions`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerVersions {
+    pub aom: Option<String>,
+    pub vpx: Option<String>,
+}
+
+fn null_is_default<'de, T, D>(d: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
 /// Log output.

@@ -328,8 +328,8 @@ mod tests {
         let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
         let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
-                        security, storage, store, artifacts, dispatch, local_engine, mdns, ghosthub, \
-                        queries, logging";
+                        security, storage, store, artifacts, dispatch, local_engine, peertube, grav1, \
+                        mdns, ghosthub, queries, logging";
         assert_eq!(
             told,
             [
@@ -436,6 +436,30 @@ mod tests {
             (
                 "local_engine: {patience_seconds: 0}",
                 "local_engine: {patience_seconds: 86401}",
+            ),
+            (
+                "peertube: {registration_token: ptrrt-a}",
+                "peertube: {registration_token: 'a b'}",
+            ),
+            (
+                "peertube: {stalled_after_seconds: 1}",
+                "peertube: {stalled_after_seconds: 0}",
+            ),
+            (
+                "peertube: {live_stalled_after_seconds: 86400}",
+                "peertube: {live_stalled_after_seconds: 86401}",
+            ),
+            (
+                "peertube: {resolutions: [16, 8192]}",
+                "peertube: {resolutions: [360, 15]}",
+            ),
+            (
+                "peertube: {local_fallback_seconds: 0}",
+                "peertube: {local_fallback_seconds: -1}",
+            ),
+            (
+                "peertube: {max_upload_bytes: 1MiB}",
+                "peertube: {max_upload_bytes: 1023KiB}",
             ),
             ("security: {api_key: k}", "security: {api_key: 'a b'}"),
             (

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::{LeaseToken, QueueId, UnixMillis, WorkerId};
 use crate::job::{
-    Effects, Event, Failure, Job, JobOutput, NewJob, Progress, Proof, Refused, apply,
+    Effects, Event, Failure, Job, JobOutput, JobState, NewJob, Progress, Proof, Refused, apply,
 };
 use crate::store::{Claim, JobCount, JobFilter, Store, Wanted};
 
@@ -136,6 +136,23 @@ impl Dispatcher {
         Ok(job)
     }
 
+    /// Takes jobs without parents, all or none; when this returns, they survive the process.
+    ///
+    /// # Errors
+    /// `Store(Exists)` when there is a job with the id of one of them.
+    pub async fn submit_all(&self, new: Vec<NewJob>) -> Result<Vec<Job>, DispatchError> {
+        let now = self.clock.now();
+        let jobs: Vec<Job> = new.into_iter().map(|n| Job::new(n, now)).collect();
+        self.store.insert_all(&jobs).await?;
+        tracing::info!(jobs = jobs.len(), "jobs queued");
+        for job in &jobs {
+            let ready = job.state == JobState::Ready;
+            let settled = false;
+            self.publish(job, Effects { ready, settled }).await;
+        }
+        Ok(jobs)
+    }
+
     /// # Errors
     /// `NoSuchJob`.
     pub async fn get(&self, id: &QueueId) -> Result<Job, DispatchError> {
@@ -193,7 +210,24 @@ impl Dispatcher {
     /// # Errors
     /// `NoSuchJob`; `Refused` when somebody else was faster.
     pub async fn accept(&self, id: &QueueId, worker: &WorkerId) -> Result<Job, DispatchError> {
-        let claim = self.new_claim(worker.clone(), worker.clone());
+        let (term, at_most) = (self.settings.lease, self.settings.job_timeout);
+        self.accept_for(id, worker, term, at_most).await
+    }
+
+    /// As [`Dispatcher::accept`], for workers whose signs of life are further apart: the lease lasts
+    /// `term` from each of them ([`Dispatcher::renew_for`]), and `at_most` in all.
+    pub async fn accept_for(
+        &self,
+        id: &QueueId,
+        worker: &WorkerId,
+        term: Duration,
+        at_most: Duration,
+    ) -> Result<Job, DispatchError> {
+        let claim = Claim {
+            term,
+            at_most,
+            ..self.new_claim(worker.clone(), worker.clone())
+        };
         match self.store.claim_one(id, &claim).await? {
             Some(job) => {
                 self.claimed(&job).await;
@@ -230,7 +264,18 @@ impl Dispatcher {
         proof: Proof,
         progress: Option<Progress>,
     ) -> Result<Job, DispatchError> {
-        let term = self.settings.lease;
+        self.renew_for(id, proof, self.settings.lease, progress)
+            .await
+    }
+
+    /// As [`Dispatcher::renew`], for a lease of another length.
+    pub async fn renew_for(
+        &self,
+        id: &QueueId,
+        proof: Proof,
+        term: Duration,
+        progress: Option<Progress>,
+    ) -> Result<Job, DispatchError> {
         let event = Event::Renew {
             proof,
             term,
@@ -264,6 +309,11 @@ impl Dispatcher {
         self.change(id, Event::Release { proof }).await
     }
 
+    /// Lets a job come earlier (higher) or later than others.
+    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
+        self.change(id, Event::Prioritise { priority }).await
+    }
+
     /// Withdraws a job. A worker that has it hears so at its next renewal.
     pub async fn cancel(&self, id: &QueueId) -> Result<Job, DispatchError> {
         self.change(id, Event::Cancel).await
@@ -281,11 +331,6 @@ impl Dispatcher {
             self.advance_waiting().await?;
         }
         Ok(job)
-    }
-
-    /// Lets a job come before those of lower priority.
-    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
-        self.change(id, Event::Prioritise { priority }).await
     }
 
     /// Loads, applies, writes; again when somebody else was faster.

@@ -161,8 +161,11 @@ fn time(at: UnixMillis) -> Option<String> {
 /// A job as our own API tells it.
 pub(super) fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
     let source = match &job.spec {
-        JobSpec::Transcode(spec) => &spec.source_url,
-        JobSpec::Batch(spec) => &spec.source,
+        JobSpec::Transcode(spec) => Some(&spec.source_url),
+        JobSpec::Batch(spec) => Some(&spec.source),
+        // It is shown by its video.
+        JobSpec::Runner(_) => None,
+        JobSpec::Scene(spec) => Some(&spec.segment),
     };
     let output = job.output.as_ref().map(|output| {
         let ours = output.artifact.as_deref();

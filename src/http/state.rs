@@ -14,13 +14,17 @@ use crate::batch::Batches;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
+use crate::scenes::Scenes;
 use crate::session::Registry;
+use crate::videos::Videos;
 
 use super::access::{Access, now};
 use super::callbacks::Callbacks;
+use super::grav1::Grav1Settings;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::observe::Observer;
+use super::peertube::RunnerSockets;
 use super::presence::Presence;
 use super::settings::EffectiveSettings;
 use super::wire::Defaults;
@@ -31,7 +35,11 @@ pub struct AppState {
     pub registry: Arc<Registry>,
     pub batches: Arc<Batches>,
     pub dispatcher: Arc<Dispatcher>,
+    pub videos: Arc<Videos>,
+    pub sockets: RunnerSockets,
     pub artifacts: ArtifactStore,
+    pub scenes: Arc<Scenes>,
+    pub grav1: Grav1Settings,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
     /// What this installation calls itself.
@@ -78,6 +86,12 @@ impl AppState {
             base: self.base_url(headers),
             token: self.access.signer().map(|s| s.token(job, now())),
         }
+    }
+
+    /// Addresses of a video's files below `base`.
+    pub(super) fn video_links(&self, id: &str, base: String) -> Links {
+        let token = self.access.signer().map(|s| s.token(id, now()));
+        Links { base, token }
     }
 
     /// The address of the artifact `name` (`JOB/FILE`), as the client that sent `headers` can use it.

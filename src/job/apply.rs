@@ -277,7 +277,11 @@ fn expire(job: &mut Job) {
         job.not_before = UnixMillis::default();
         job.state = JobState::Ready;
     } else {
-        job.error = Some("its workers vanished too often".into());
+        let told = match job.expiries {
+            1 => "its worker was not heard of any more",
+            _ => "its workers vanished too often",
+        };
+        job.error = Some(told.into());
         job.state = JobState::Failed;
     }
 }

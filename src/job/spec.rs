@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::StreamRequest;
+use crate::base::FrameRate;
+use crate::media::{QualityGoal, SceneEncoder, StreamRequest};
+
+use super::runner::RunnerSpec;
 
 /// One piece of work. Rows outlive programs: a variant that was ever written is read for ever, and
 /// fields that are added have defaults. The JSON carries a version ([`JobSpec::to_json`]).
@@ -11,6 +14,9 @@ use crate::media::StreamRequest;
 pub enum JobSpec {
     Transcode(TranscodeSpec),
     Batch(Box<BatchSpec>),
+    /// Work for PeerTube's runners.
+    Runner(Box<RunnerSpec>),
+    Scene(Box<SceneSpec>),
 }
 
 /// A whole file in another codec (distconv contract, section 1).
@@ -37,21 +43,69 @@ pub struct BatchSpec {
     pub session_id: Option<String>,
 }
 
+/// One scene of a film that is encoded scene by scene (grav1 contract, section 3). What is made of it has
+/// the pictures of the segment, in their order, and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SceneSpec {
+    /// Id of the project that it belongs to.
+    pub project: String,
+    /// Five digits or more.
+    pub scene: String,
+    /// Name of the artifact that holds the pictures without loss.
+    pub segment: String,
+    pub frames: u32,
+    pub rate: FrameRate,
+    pub encoder: SceneEncoder,
+    #[serde(default)]
+    pub encoder_params: String,
+    #[serde(default)]
+    pub ffmpeg_params: String,
+    #[serde(default)]
+    pub quality: Option<QualityGoal>,
+}
+
 /// The kinds of work, for filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     Transcode,
     Batch,
+    VodHls,
+    VodWebVideo,
+    VodAudioMerge,
+    VideoStudio,
+    LiveRtmpHls,
+    VideoTranscription,
+    VideoStoryboard,
+    Scene,
 }
 
 impl JobKind {
-    pub const ALL: &'static [JobKind] = &[JobKind::Transcode, JobKind::Batch];
+    pub const ALL: &'static [JobKind] = &[
+        JobKind::Transcode,
+        JobKind::Batch,
+        JobKind::VodHls,
+        JobKind::VodWebVideo,
+        JobKind::VodAudioMerge,
+        JobKind::VideoStudio,
+        JobKind::LiveRtmpHls,
+        JobKind::VideoTranscription,
+        JobKind::VideoStoryboard,
+        JobKind::Scene,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             JobKind::Transcode => "transcode",
             JobKind::Batch => "batch",
+            JobKind::VodHls => "vod_hls",
+            JobKind::VodWebVideo => "vod_web_video",
+            JobKind::VodAudioMerge => "vod_audio_merge",
+            JobKind::VideoStudio => "video_studio",
+            JobKind::LiveRtmpHls => "live_rtmp_hls",
+            JobKind::VideoTranscription => "video_transcription",
+            JobKind::VideoStoryboard => "video_storyboard",
+            JobKind::Scene => "scene",
         }
     }
 
@@ -82,6 +136,8 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(_) => JobKind::Transcode,
             JobSpec::Batch(_) => JobKind::Batch,
+            JobSpec::Runner(spec) => spec.work.kind(),
+            JobSpec::Scene(_) => JobKind::Scene,
         }
     }
 
@@ -90,7 +146,8 @@ impl JobSpec {
     pub fn requires(&self) -> Option<String> {
         match self {
             JobSpec::Transcode(spec) => Some(codec_family(&spec.target_codec)),
-            JobSpec::Batch(_) => None,
+            JobSpec::Batch(_) | JobSpec::Runner(_) => None,
+            JobSpec::Scene(spec) => Some(spec.encoder.codec().to_owned()),
         }
     }
 
@@ -99,6 +156,8 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(_) => None,
             JobSpec::Batch(spec) => spec.session_id.as_deref(),
+            JobSpec::Runner(spec) => Some(&spec.video),
+            JobSpec::Scene(spec) => Some(&spec.project),
         }
     }
 
@@ -152,7 +211,16 @@ mod tests {
         let old = r#"{"v":1,"spec":{"kind":"batch","source":"a.mkv","request":{"mode":"batch","output":{"format":"mp4"}}}}"#;
         let spec = JobSpec::from_json(old).unwrap();
         assert_eq!(spec.kind(), JobKind::Batch);
+        let old = r#"{"v":1,"spec":{"kind":"scene","project":"p1","scene":"00000","segment":"k-00000/s.mkv","frames":48,"rate":{"num":25,"den":1},"encoder":"aom"}}"#;
+        let scene = JobSpec::from_json(old).unwrap();
+        assert_eq!(
+            (scene.owner(), scene.requires().as_deref()),
+            (Some("p1"), Some("av1"))
+        );
         assert_eq!(JobSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+        let old = r#"{"v":1,"spec":{"kind":"runner","video":"v1","work":{"type":"hls","rendition":{"resolution":360,"fps":25}}}}"#;
+        let spec = JobSpec::from_json(old).unwrap();
+        assert_eq!((spec.kind(), spec.owner()), (JobKind::VodHls, Some("v1")));
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod ladder;
 mod live;
 pub mod query;
 mod run;
+pub mod runner;
+pub mod scenes;
 mod stream;
 mod subtitle;
 mod video;

@@ -48,6 +48,8 @@ mod operations;
 #[cfg(test)]
 mod package;
 #[cfg(test)]
+mod peertube;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod progress;
@@ -65,6 +67,8 @@ mod resilience;
 mod review;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod scenes;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]

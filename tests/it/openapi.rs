@@ -89,6 +89,7 @@ async fn every_method_of_a_described_route_is_described() {
         let target = path.replace("{id}", "x").replace("{job}", "x");
         let target = target.replace("{file}", "x").replace("{part}", "x");
         let target = target.replace("{verb}", "x");
+        let target = target.replace("{project}", "x").replace("{scene}", "x");
         let answer = app.request(Method::PATCH, &target, &[], Bytes::new()).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         let allow = answer.headers["allow"].to_str().unwrap().to_lowercase();

@@ -11,6 +11,7 @@ mod interface;
 mod media;
 mod operations;
 mod page;
+mod projects;
 mod queue;
 mod streams;
 
@@ -65,6 +66,12 @@ const GROUPS: &[Group] = &[
         shapes: interface::shapes,
     },
     Group {
+        name: "Projects",
+        about: "Films that are encoded scene by scene, beside what grav1's own calls do.",
+        describe: projects::describe,
+        shapes: Vec::new,
+    },
+    Group {
         name: "Operations",
         about: "How the gateway is: health, capabilities, figures, this description.",
         describe: operations::describe,
@@ -90,6 +97,23 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ("/engines", "distconv"),
     ("/assign_job", "distconv"),
     ("/storage_pools", "distconv"),
+    ("/api/get_projects", "grav1"),
+    ("/api/get_project", "grav1"),
+    ("/api/add_project", "grav1"),
+    ("/api/modify", "grav1"),
+    ("/api/modify_project", "grav1"),
+    ("/api/delete_project", "grav1"),
+    ("/api/list_directory", "grav1"),
+    ("/api/get_info", "grav1"),
+    ("/api/get_home", "grav1"),
+    ("/api/get_job", "grav1"),
+    ("/api/is_job", "grav1"),
+    ("/api/get_grain", "grav1"),
+    ("/finish_job", "grav1"),
+    ("/cancel_job", "grav1"),
+    ("/scene", "grav1"),
+    ("/completed", "grav1"),
+    ("/grav1", "grav1"),
     ("/assets/", "the page"),
     ("/favicon.svg", "the page"),
     ("/docs/", "the page"),
