@@ -25,7 +25,7 @@ function noticeByCargo(): Plugin {
 const gateway = process.env['GHOSTSTREAM_URL'] ?? 'http://127.0.0.1:8765';
 /** While the page is worked on, everything but the page is a running gateway's. */
 const proxy = Object.fromEntries(
-  ['/api', '/stream', '/download', '/thumb', '/storyboard', '/meta', '/video', '/scene', '/completed'].map((path) => [path, gateway]),
+  ['/api', '/stream', '/download', '/thumb', '/storyboard', '/meta', '/video', '/videos', '/scene', '/completed'].map((path) => [path, gateway]),
 );
 
 export default defineConfig({

@@ -91,15 +91,18 @@ fn changed(changes: &mut Receiver<Arc<Job>>) -> Changed {
 fn files(app: &AppState) -> Vec<Value> {
     let jobs = app.registry.jobs();
     let made = jobs.iter().filter(|j| j.is_batch() && j.is_live());
-    made.map(|job| {
+    made.filter_map(|job| {
         let status = job.status();
-        json!({
-            "id": job.id.to_string(),
-            "percent": rounded(status.progress),
-            "speed": rounded(status.speed),
-            "eta_seconds": status.eta_seconds,
-            "phase": status.activity,
-            "encoded_by": status.encoded_by,
+        // What waits stands in the queue.
+        (status.name != "queued").then(|| {
+            json!({
+                "id": job.id.to_string(),
+                "percent": rounded(status.progress),
+                "speed": rounded(status.speed),
+                "eta_seconds": status.eta_seconds,
+                "phase": status.activity,
+                "encoded_by": status.encoded_by,
+            })
         })
     })
     .collect()

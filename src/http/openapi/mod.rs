@@ -7,6 +7,7 @@
 //! because most handlers read and write JSON in the words of a contract, not by types.
 
 mod build;
+mod interface;
 mod media;
 mod operations;
 mod page;
@@ -57,6 +58,12 @@ const GROUPS: &[Group] = &[
         about: "Queued work of every kind, and the engines that do it.",
         describe: queue::describe,
         shapes: queue::shapes,
+    },
+    Group {
+        name: "Interface",
+        about: "What the page asks besides: maps of streams, events, counts, the configuration.",
+        describe: interface::describe,
+        shapes: interface::shapes,
     },
     Group {
         name: "Projects",
