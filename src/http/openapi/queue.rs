@@ -5,8 +5,8 @@ use serde_json::json;
 use crate::job::{JobKind, JobState};
 
 use super::build::{
-    Described, Shape, any, count, delete, field, flag, get, list, named, number, number_in, object,
-    one_of, optional, or_null, post, put, text, text_of, time, whole,
+    Described, Shape, any, count, delete, field, flag, get, list, named, number, object, one_of,
+    optional, or_null, post, put, some_text, text, text_of, time, uuid, whole,
 };
 use super::maybe_text;
 
@@ -77,7 +77,11 @@ fn jobs() -> Vec<Described> {
             .query("kind", &names(kind), text())
             .query("worker", "Who has it, or had it last", text())
             .query("limit", "Jobs of one page", whole("50 unless said", 1, 500))
-            .query("after", "`next` of the page before", text())
+            .query(
+                "after",
+                "`next` of the page before",
+                some_text("Id of a job"),
+            )
             .json(
                 200,
                 "A page",
@@ -134,7 +138,7 @@ fn engines() -> Vec<Described> {
         optional("codecs", or_null(list(text_of("Codec that it encodes to")))),
         optional(
             "wait_seconds",
-            number_in("Longest wait for work", 0.0, 30.0),
+            number("Longest wait for work; what is beyond 0 and 30 counts as these"),
         ),
     ]);
     let lease = object([
@@ -153,7 +157,7 @@ fn engines() -> Vec<Described> {
         "release",
     ];
     let report = object([
-        field("lease_token", text_of("Of the lease that is held")),
+        field("lease_token", uuid("Of the lease that is held")),
         optional(
             "progress",
             or_null(object([
@@ -272,7 +276,11 @@ fn artifacts() -> Vec<Described> {
             "uploadArtifact",
             "Deliver the result of a leased job",
         ))
-        .query("lease_token", "Of the lease that is held", text())
+        .query(
+            "lease_token",
+            "Of the lease that is held",
+            uuid("A lease's token"),
+        )
         .upload("application/octet-stream")
         .json(
             200,
