@@ -23,4 +23,5 @@ pub mod session;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+pub mod videos;
 pub mod web_ui;

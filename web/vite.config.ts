@@ -23,6 +23,10 @@ function noticeByCargo(): Plugin {
 }
 
 const gateway = process.env['GHOSTSTREAM_URL'] ?? 'http://127.0.0.1:8765';
+/** While the page is worked on, everything but the page is a running gateway's. */
+const proxy = Object.fromEntries(
+  ['/api', '/stream', '/download', '/thumb', '/storyboard', '/meta', '/video', '/scene', '/completed'].map((path) => [path, gateway]),
+);
 
 export default defineConfig({
   // Relative addresses, so that the page also works below a path of a reverse proxy.
@@ -37,12 +41,7 @@ export default defineConfig({
     // hls.js is one chunk of about 600 kB, loaded after the page is drawn.
     chunkSizeWarningLimit: 700,
   },
-  server: {
-    proxy: {
-      '/api': gateway,
-      '/stream': gateway,
-      '/ws': { target: gateway, ws: true },
-    },
-  },
+  server: { proxy },
+  preview: { proxy },
   test: { include: ['tests/**/*.test.ts'] },
 });

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchSettings;
-use crate::config::{Config, ToolPath};
+use crate::config::{Config, Origins, ToolPath, describe};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::artifact::{ArtifactError, ArtifactStore};
-use crate::discovery::{Announcement, HubSettings};
+use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
-use crate::http::{AccessSettings, Signer, platform};
+use crate::http::{AccessSettings, EffectiveSetting, EffectiveSettings, Signer, platform};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
+use crate::videos::{VideoError, VideoSettings};
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
@@ -53,10 +54,16 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
+    #[error("cannot take up the videos in storage.directory: {0}")]
+    Videos(#[from] VideoError),
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
     #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
     Key,
+    #[error("no gateway announces itself on the local network: name one by --server URL")]
+    NoGateway,
+    #[error("the local network cannot be searched ({0}): name a gateway by --server URL")]
+    Discovery(SearchError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -245,6 +252,47 @@ pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartErro
         stall_timeout: seconds(t.stall_timeout),
         keep: seconds(t.cleanup_after_hours * 3600),
         worker_name: format!("batch-{}", node.node_id),
+    })
+}
+
+/// What people are told of the configuration.
+pub(super) fn effective_settings(config: &Config, origins: &Origins) -> EffectiveSettings {
+    let told = describe(config, origins)
+        .into_iter()
+        .map(|s| EffectiveSetting {
+            key: s.key,
+            value: serde_json::to_value(s.value).unwrap_or_default(),
+            origin: s.origin.to_string(),
+            allowed: s.allowed,
+            is_secret: s.is_secret,
+            is_set: s.is_set,
+        });
+    told.collect()
+}
+
+pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartError> {
+    let p = &config.peertube;
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let engine = &config.local_engine;
+    let concurrency = engine.concurrency;
+    let concurrency = concurrency.unwrap_or(config.transcoding.max_concurrent_jobs);
+    let most = p.max_upload_bytes.unwrap_or(config.artifacts.max_bytes);
+    Ok(VideoSettings {
+        folder: config.storage.directory.join("videos"),
+        registration_token: p.registration_token.clone(),
+        stalled_after: seconds(p.stalled_after_seconds),
+        live_stalled_after: seconds(p.live_stalled_after_seconds),
+        resolutions: p.resolutions.clone(),
+        keeps_original: p.always_transcode_original_resolution,
+        local_fallback: p
+            .local_fallback_seconds
+            .filter(|_| engine.enabled)
+            .map(seconds),
+        concurrency: concurrency as usize,
+        max_upload_bytes: most.bytes(),
+        encoder_stall: seconds(config.transcoding.stall_timeout),
+        worker_name: format!("videos-{}", node.node_id),
     })
 }
 

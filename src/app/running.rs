@@ -13,20 +13,25 @@ use tokio_util::task::TaskTracker;
 use crate::artifact::ArtifactStore;
 use crate::base::WorkerId;
 use crate::batch::{BatchParts, Batches};
-use crate::config::Config;
+use crate::config::{Config, Origins};
 use crate::discovery::{self, HubSettings};
-use crate::dispatch::{Clock, DispatchParts, Dispatcher};
+use crate::dispatch::{Clock, DispatchParts, Dispatcher, keep_house};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::ffmpeg::Purpose;
-use crate::http::{Access, AppState, Callbacks, Machine, Observer, ServerSettings, router, serve};
+use crate::http::tell_ends_of_videos;
+use crate::http::{
+    Access, AppState, Callbacks, Machine, Observer, RunnerSockets, ServerSettings, router, serve,
+};
 use crate::queries::{Queries, QueryParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 use crate::store::Store;
+use crate::videos::{VideoParts, Videos};
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    hub_settings, opener, query_folder, query_settings, session_settings,
+    effective_settings, hub_settings, opener, query_folder, query_settings, session_settings,
+    video_settings,
 };
 
 use super::job_metrics;
@@ -58,13 +63,14 @@ const END: Duration = Duration::from_secs(3);
 
 /// Builds a gateway from `config` and starts to listen.
 pub async fn start(config: &Config) -> Result<Gateway, StartError> {
-    start_on(config, None).await
+    start_on(config, &Origins::new(), None).await
 }
 
-/// As [`start`], on a socket that listens already, if there is one: `server.host` and `server.port` say
-/// nothing then.
+/// As [`start`]; tells people where each value came from, and takes a socket that listens already, if
+/// there is one: `server.host` and `server.port` say nothing then.
 pub async fn start_on(
     config: &Config,
+    origins: &Origins,
     socket: Option<std::net::TcpListener>,
 ) -> Result<Gateway, StartError> {
     let (cancel, stop_serving) = (CancellationToken::new(), CancellationToken::new());
@@ -100,6 +106,11 @@ pub async fn start_on(
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
+    if let keep @ 1.. = config.dispatch.keep_hours {
+        let keep = Duration::from_secs(u64::from(keep) * 3600);
+        let house = keep_house(dispatcher.clone(), artifacts.clone(), keep, cancel.clone());
+        work.spawn(house);
+    }
     if config.local_engine.enabled {
         let opener = opener.doing(Purpose::Job);
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
@@ -128,9 +139,21 @@ pub async fn start_on(
         cancel.clone(),
     ));
     let observer = Arc::new(Observer::new(metrics, config.logging.requests));
+    let videos = Box::pin(Videos::start(VideoParts {
+        opener: opener.doing(Purpose::Job),
+        dispatcher: dispatcher.clone(),
+        artifacts: artifacts.clone(),
+        queries: queries.clone(),
+        settings: video_settings(config)?,
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    }));
+    let videos = videos.await?;
     let state = AppState {
         registry: registry.clone(),
         batches: batches.await?,
+        sockets: RunnerSockets::new(&videos, &work, &cancel),
+        videos,
         dispatcher,
         artifacts,
         advertised_url: config
@@ -141,6 +164,7 @@ pub async fn start_on(
         environment: config.server.environment.as_str().into(),
         machine: Arc::new(Machine::new(registry.cache().folder().to_owned())),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,
+        settings: effective_settings(config, origins),
         default_video: config.transcoding.default_video_codec,
         default_audio: config.transcoding.default_audio_codec,
         access: access.clone(),
@@ -160,6 +184,8 @@ pub async fn start_on(
             config.server.max_websocket_connections as usize,
         )),
     };
+    let (telling, told) = (tell_ends_of_videos(state.clone()), cancel.clone());
+    work.spawn(async move { told.run_until_cancelled(telling).await });
     let settings = ServerSettings {
         max_connections: config.server.max_connections as usize,
         header_timeout: Duration::from_secs(u64::from(config.server.header_timeout_seconds)),

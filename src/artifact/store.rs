@@ -13,8 +13,11 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMulti
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::base::QueueId;
+
 use super::error::ArtifactError;
 use super::name::ArtifactName;
+use crate::base::QueueId;
 
 /// Keeps artifacts. Cheap to clone.
 #[derive(Clone)]
@@ -130,12 +133,43 @@ impl ArtifactStore {
         })
     }
 
+    /// Deletes all artifacts of `job`.
+    pub async fn delete_all(&self, job: &QueueId) -> Result<(), ArtifactError> {
+        let folder = self.prefix.clone().join(job.as_str());
+        let all = self
+            .objects
+            .list(Some(&folder))
+            .map_ok(|meta| meta.location);
+        let mut deleted = self.objects.delete_stream(all.boxed());
+        while let Some(one) = deleted.next().await {
+            match one {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes an artifact; one that is not there is no error.
     pub async fn delete(&self, name: &ArtifactName) -> Result<(), ArtifactError> {
         match self.objects.delete(&name.below(&self.prefix)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Deletes all artifacts of a job, also those of attempts that came to nothing.
+    pub async fn delete_all_of(&self, job: &QueueId) -> Result<(), ArtifactError> {
+        let folder = self.prefix.clone().join(job.as_str());
+        let all = self
+            .objects
+            .list(Some(&folder))
+            .map_ok(|meta| meta.location);
+        self.objects
+            .delete_stream(all.boxed())
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::base::{Bitrate, MediaTime};
 use crate::config::Overrides;
-use crate::media::{AudioChoice, HwAccel, MaxResolution, Mode, VideoChoice};
+use crate::media::{AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, VideoChoice};
 use crate::telemetry::{LogFormat, LogLevel};
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,10 @@ Examples:
   ghoststream probe film.mkv                    show what a file holds
   ghoststream plan film.mkv --resolution 720p   show how it would be streamed
   ghoststream submit film.mkv                   play it with the gateway that runs on this machine
+  ghoststream submit film.mkv --wait -o out.mp4 have a gateway make a whole file, and fetch it
+  ghoststream transcode film.mkv film.mp4       make a whole file here, without a gateway
   ghoststream engine --server nas:8765          do queued work of a gateway on this machine
+  ghoststream token create peertube             print how a PeerTube runner registers
   ghoststream config check                      tell everything that is wrong with the configuration
 
 Without a subcommand the gateway serves. The configuration file is the first of ./ghoststream.yaml,
@@ -75,10 +78,14 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show how a source would be streamed: copied or encoded tracks and the ffmpeg command lines
     Plan(PlanArgs),
-    /// Start a stream on a running gateway and print where to watch it
+    /// Start a stream on a running gateway and print where to watch it, or have it make a whole file
     Submit(SubmitArgs),
+    /// Make a whole file of a source on this machine, without a gateway
+    Transcode(TranscodeArgs),
     /// Do queued work of a gateway until SIGTERM or Ctrl-C, then give back what is not done
     Engine(EngineArgs),
+    /// Make tokens with which others work for the gateway
+    Token(TokenArgs),
     /// Work on the configuration
     Config(ConfigArgs),
     /// Print the description of the API, as OpenAPI 3.1
@@ -155,16 +162,64 @@ pub struct SubmitArgs {
     #[command(flatten)]
     pub wanted: WantedArgs,
 
+    /// Have a whole file made and wait until it is there
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Fetch the whole file when it is made; its ending chooses the format, unless --format does
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Have a whole file of this format made
+    #[arg(long, value_name = "FORMAT", value_parser = names::<OutputFormat>(&["mp4", "mkv", "webm", "hls"]))]
+    pub format: Option<OutputFormat>,
+
+    /// Encode a whole file in two passes; needs --bitrate
+    #[arg(long)]
+    pub two_pass: bool,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl SubmitArgs {
+    /// Whether a whole file is wanted, and not a stream.
+    pub fn is_batch(&self) -> bool {
+        let named = self.output.is_some() || self.format.is_some();
+        self.wait || named || self.two_pass || self.wanted.mode == Some(Mode::Batch)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TranscodeArgs {
+    /// File or URL
+    pub source: String,
+
+    /// The file to make: .mp4, .mkv or .webm
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub wanted: WantedArgs,
+
+    /// Encode in two passes; needs --bitrate
+    #[arg(long)]
+    pub two_pass: bool,
+
+    /// Replace the output if it is there
+    #[arg(short = 'y', long)]
+    pub overwrite: bool,
+
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 }
 
 /// What stream is wanted; what is absent is left to the configuration of the gateway.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct WantedArgs {
-    /// stream = one quality, abr = several to choose from
-    #[arg(long, value_parser = names::<Mode>(&["stream", "abr"]))]
+    /// stream = one quality, abr = several to choose from, batch = a whole file
+    #[arg(long, value_parser = names::<Mode>(&["stream", "abr", "batch"]))]
     pub mode: Option<Mode>,
 
     /// Largest picture; nothing is scaled up
@@ -172,7 +227,7 @@ pub struct WantedArgs {
     pub resolution: Option<MaxResolution>,
 
     /// Video codec [config: transcoding.default_video_codec]
-    #[arg(long, value_name = "CODEC", value_parser = names::<VideoChoice>(VideoChoice::NAMES))]
+    #[arg(long, value_name = "CODEC", visible_alias = "codec", value_parser = names::<VideoChoice>(VideoChoice::NAMES))]
     pub video_codec: Option<VideoChoice>,
 
     /// Audio codec [config: transcoding.default_audio_codec]
@@ -200,11 +255,22 @@ pub struct WantedArgs {
     pub burn_subtitle: Option<u32>,
 }
 
+impl WantedArgs {
+    /// The same for a file of `format`, which may not take the usual codecs.
+    pub fn into_format(mut self, format: OutputFormat) -> WantedArgs {
+        if format == OutputFormat::Webm {
+            self.video_codec.get_or_insert(VideoChoice::Vp9);
+            self.audio_codec.get_or_insert(AudioChoice::Opus);
+        }
+        self
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
-    /// Address of the gateway
+    /// Address of the gateway; without it, one that announces itself on the local network is taken
     #[arg(long, value_name = "URL", visible_alias = "gateway", value_parser = gateway)]
-    pub server: Url,
+    pub server: Option<Url>,
 
     /// The gateway's API key
     #[arg(
@@ -222,6 +288,36 @@ pub struct EngineArgs {
     /// Jobs done at the same time, 1 to 256 [config: local_engine.concurrency]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub concurrency: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print how it is used; works whether or not the gateway runs
+    Create {
+        /// For whom
+        kind: TokenKind,
+
+        /// Address under which they reach the gateway [config: server.advertised_url]
+        #[arg(long, value_name = "URL", value_parser = gateway)]
+        url: Option<Url>,
+
+        /// Name of the runner
+        #[arg(long, value_name = "NAME", default_value = "my-runner")]
+        name: String,
+    },
+}
+
+/// Whom a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TokenKind {
+    /// PeerTube's runners, which transcode videos for the gateway
+    Peertube,
 }
 
 #[derive(Debug, clap::Args)]
@@ -417,7 +513,6 @@ mod tests {
             ("ghoststream plan f --bitrate fast", "bitrate"),
             ("ghoststream submit f --gateway ftp://h", "http or https"),
             ("ghoststream submit f --gateway :80", "--gateway"),
-            ("ghoststream engine", "--server"),
             ("ghoststream engine --server h --concurrency 0", "1..=256"),
             ("ghoststream play f", "play"),
         ];

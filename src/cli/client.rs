@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -18,6 +18,14 @@ use url::Url;
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// Larger than the playlist of two days.
 const MAX_BODY_BYTES: usize = 8 << 20;
+
+/// The gateway's no.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    reason: String,
+}
 
 /// Talks to one gateway.
 pub(super) struct GatewayClient {
@@ -63,7 +71,16 @@ impl GatewayClient {
 
     /// Waits until `url` is being answered with success; what it holds is not read.
     pub(super) async fn begins(&self, url: &Url) -> anyhow::Result<()> {
-        self.request(Method::GET, url, None).await.map(drop)
+        self.answer(Method::GET, url).await.map(drop)
+    }
+
+    /// The answer to a request without a body, as it begins.
+    pub(super) async fn answer(
+        &self,
+        method: Method,
+        url: &Url,
+    ) -> anyhow::Result<Response<Incoming>> {
+        self.request(method, url, None).await
     }
 
     async fn request(
@@ -91,10 +108,8 @@ impl GatewayClient {
             return Ok(answer);
         }
         let body = whole(answer).await.unwrap_or_default();
-        match reason(&body) {
-            Some(reason) => bail!(reason),
-            None => bail!("{} answered {status}", self.base),
-        }
+        let reason = reason(&body).unwrap_or_else(|| format!("{} answered {status}", self.base));
+        Err(Refused { status, reason }.into())
     }
 }
 

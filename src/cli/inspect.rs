@@ -137,7 +137,7 @@ pub(super) fn plan(config: &Config, args: &PlanArgs) -> anyhow::Result<()> {
 }
 
 /// The request as a gateway with this configuration would understand it.
-fn request(config: &Config, wanted: &WantedArgs) -> StreamRequest {
+pub(super) fn request(config: &Config, wanted: &WantedArgs) -> StreamRequest {
     let base = OutputRequest::default();
     let defaults = &config.transcoding;
     StreamRequest {

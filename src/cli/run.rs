@@ -9,12 +9,12 @@ use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::Gateway;
-use crate::config::{Config, Inputs, load};
+use crate::config::{Config, Inputs, Loaded, load};
 use crate::telemetry::LogControl;
 use crate::{app, http, telemetry};
 
 use super::args::{Args, Command, ConfigCommand, EngineArgs, ServeArgs};
-use super::{detect, inspect, service, submit};
+use super::{detect, inspect, service, submit, token, transcode};
 
 /// Runs the program; the exit code is 0 after a graceful stop, 1 after an error that is printed in
 /// one message.
@@ -26,7 +26,11 @@ pub fn run() -> ExitCode {
         Some(Command::Probe(probe)) => configured(&args).and_then(|c| inspect::probe(&c, probe)),
         Some(Command::Plan(plan)) => configured(&args).and_then(|c| inspect::plan(&c, plan)),
         Some(Command::Submit(submit)) => submit::submit(submit),
+        Some(Command::Transcode(wanted)) => {
+            configured(&args).and_then(|c| transcode::transcode(&c, wanted))
+        }
         Some(Command::Engine(engine)) => work(&args, engine),
+        Some(Command::Token(args_of)) => configured(&args).and_then(|c| token::token(&c, args_of)),
         Some(Command::Config(config)) => match &config.command {
             ConfigCommand::Check { file } => check(&args, file.clone()),
         },
@@ -73,9 +77,13 @@ fn manual() -> anyhow::Result<Vec<u8>> {
     Ok(page)
 }
 
-fn configured(args: &Args) -> anyhow::Result<Config> {
+fn loaded(args: &Args) -> anyhow::Result<Loaded> {
     let inputs = Inputs::of_process(args.config.clone(), args.overrides());
-    Ok(load(&inputs)?.config)
+    Ok(load(&inputs)?)
+}
+
+fn configured(args: &Args) -> anyhow::Result<Config> {
+    Ok(loaded(args)?.config)
 }
 
 fn check(args: &Args, file: Option<PathBuf>) -> anyhow::Result<()> {
@@ -127,13 +135,13 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
 
 fn serve(args: &Args) -> anyhow::Result<()> {
     let inputs = Inputs::of_process(args.config.clone(), args.overrides());
-    let config = load(&inputs)?.config;
-    let log = start_log(&config)?;
+    let loaded = load(&inputs)?;
+    let log = start_log(&loaded.config)?;
     raise_file_limit();
     let socket = service::socket()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let gateway = app::start_on(&config, socket).await?;
+        let gateway = app::start_on(&loaded.config, &loaded.origins, socket).await?;
         serve_until_signal(gateway, args.serve_args(), &inputs, &log).await
     })?;
     // Blocking file reads under way need not be waited for.

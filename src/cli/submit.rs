@@ -1,8 +1,8 @@
-//! `submit`: a stream on a gateway that runs already.
+//! `submit`: a stream or a whole file from a gateway that runs already.
 
 use std::io::Write;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use http::Method;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -10,8 +10,12 @@ use url::Url;
 use super::args::{SubmitArgs, WantedArgs};
 use super::client::GatewayClient;
 use super::inspect::local_path;
+use super::transcode::format_of;
+use super::whole;
+use crate::media::{Mode, OutputFormat};
 
-/// Starts the stream, waits until its first bytes can be played, and prints where.
+/// Starts the stream, waits until its first bytes can be played, and prints where; or has a whole file
+/// made.
 pub(super) fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
     let source =
         local_path(&args.source).map_or(args.source.clone(), |p| p.to_string_lossy().into_owned());
@@ -19,6 +23,12 @@ pub(super) fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let client = GatewayClient::new(args.gateway.clone(), args.api_key.clone());
+    if args.is_batch() {
+        let format = format(args)?;
+        let mut body = body(&source, &args.wanted.clone().into_format(format));
+        as_batch(&mut body, format, args.two_pass);
+        return runtime.block_on(whole::run(&client, args, &body));
+    }
     let body = body(&source, &args.wanted);
     let started = runtime.block_on(start(&client, &body))?;
     let mut out = std::io::stdout().lock();
@@ -33,6 +43,29 @@ pub(super) fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The format of the whole file that is wanted.
+fn format(args: &SubmitArgs) -> anyhow::Result<OutputFormat> {
+    let Some(output) = &args.output else {
+        return Ok(args.format.unwrap_or(OutputFormat::Mp4));
+    };
+    if args.format == Some(OutputFormat::Hls) {
+        bail!(
+            "HLS has many files: leave --output out and fetch them from the address that is printed"
+        );
+    }
+    let named = args.format.or_else(|| format_of(output));
+    named.context("--output must end in .mp4, .mkv or .webm, or --format be given")
+}
+
+/// Makes a request for one whole file of it.
+fn as_batch(body: &mut Value, format: OutputFormat, two_pass: bool) {
+    body["mode"] = Mode::Batch.name().into();
+    body["output"]["format"] = format.name().into();
+    if two_pass {
+        body["output"]["two_pass"] = true.into();
+    }
 }
 
 struct Started {
@@ -111,7 +144,7 @@ fn body(source: &str, wanted: &WantedArgs) -> Value {
 mod tests {
     use super::*;
     use crate::base::{Bitrate, MediaTime};
-    use crate::media::{MaxResolution, Mode, VideoChoice};
+    use crate::media::{MaxResolution, VideoChoice};
 
     #[test]
     fn a_request_says_only_what_was_asked_for() {

@@ -27,6 +27,7 @@ pub struct Config {
     pub artifacts: Artifacts,
     pub dispatch: Dispatch,
     pub local_engine: LocalEngine,
+    pub peertube: PeerTube,
     pub mdns: Mdns,
     pub ghosthub: GhostHub,
     pub queries: Queries,
@@ -393,6 +394,9 @@ pub struct Dispatch {
     pub engine_expiry_seconds: u32,
     /// Longest time that one attempt at a job may take, in seconds, 1..=2592000. Default 21600.
     pub job_timeout_seconds: u32,
+    /// How long transcodes that ended are kept with their results, in hours, 0..=87600; 0 keeps them for
+    /// ever. Default 168.
+    pub keep_hours: u32,
 }
 
 impl Default for Dispatch {
@@ -401,6 +405,7 @@ impl Default for Dispatch {
             lease_seconds: 30,
             engine_expiry_seconds: 60,
             job_timeout_seconds: 21_600,
+            keep_hours: 168,
         }
     }
 }
@@ -425,6 +430,45 @@ impl Default for LocalEngine {
             enabled: true,
             concurrency: None,
             patience_seconds: 10,
+        }
+    }
+}
+
+/// PeerTube's runners, and the videos that they transcode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerTube {
+    /// A registration token that is always good, beside those of `ghoststream token create peertube`;
+    /// 1..=512 visible ASCII characters. Default null: there is none.
+    pub registration_token: Option<String>,
+    /// Seconds without a word of its runner after which a job is offered again, 1..=86400. Runners say
+    /// a word every 60 s. Default 120.
+    pub stalled_after_seconds: u32,
+    /// The same for live streams, which end then. Default 30.
+    pub live_stalled_after_seconds: u32,
+    /// Renditions of a video by their shorter sides in pixels, each 16..=8192; those that are larger
+    /// than the source are left out. Default [360, 480, 720, 1080].
+    pub resolutions: Vec<u32>,
+    /// Whether a rendition of the source's own size is made beside them. Default true.
+    pub always_transcode_original_resolution: bool,
+    /// Seconds after which this gateway does a job that no runner has taken, 0..=86400; needs
+    /// `local_engine.enabled`. Default null: it never does.
+    pub local_fallback_seconds: Option<u32>,
+    /// Largest file that is taken as a video: bytes, or a text such as `16GiB`; at least 1 MiB. Default
+    /// null: as `artifacts.max_bytes`.
+    pub max_upload_bytes: Option<ByteSize>,
+}
+
+impl Default for PeerTube {
+    fn default() -> Self {
+        PeerTube {
+            registration_token: None,
+            stalled_after_seconds: 120,
+            live_stalled_after_seconds: 30,
+            resolutions: vec![360, 480, 720, 1080],
+            always_transcode_original_resolution: true,
+            local_fallback_seconds: None,
+            max_upload_bytes: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
+use super::describe::Origins;
 use super::error::{Origin, Problem};
 use super::file::Config;
 use super::validate::{KEYS, Key, out_of_range};
@@ -79,6 +80,14 @@ impl Layers {
     /// Sets one key, whatever set it before.
     pub(super) fn set(&mut self, name: &'static str, value: Value, origin: Origin) {
         self.values.insert(name, (value, origin));
+    }
+
+    /// What set each key that is set.
+    pub(super) fn origins(&self) -> Origins {
+        let values = self.values.iter();
+        values
+            .map(|(name, (_, origin))| (*name, origin.clone()))
+            .collect()
     }
 
     /// The configuration these values make.
@@ -319,8 +328,8 @@ mod tests {
         let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
         let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
-                        security, storage, store, artifacts, dispatch, local_engine, mdns, ghosthub, \
-                        queries, logging";
+                        security, storage, store, artifacts, dispatch, local_engine, peertube, mdns, \
+                        ghosthub, queries, logging";
         assert_eq!(
             told,
             [
@@ -417,12 +426,40 @@ mod tests {
                 "dispatch: {job_timeout_seconds: 0}",
             ),
             (
+                "dispatch: {keep_hours: 87600}",
+                "dispatch: {keep_hours: 87601}",
+            ),
+            (
                 "local_engine: {concurrency: null}",
                 "local_engine: {concurrency: 0}",
             ),
             (
                 "local_engine: {patience_seconds: 0}",
                 "local_engine: {patience_seconds: 86401}",
+            ),
+            (
+                "peertube: {registration_token: ptrrt-a}",
+                "peertube: {registration_token: 'a b'}",
+            ),
+            (
+                "peertube: {stalled_after_seconds: 1}",
+                "peertube: {stalled_after_seconds: 0}",
+            ),
+            (
+                "peertube: {live_stalled_after_seconds: 86400}",
+                "peertube: {live_stalled_after_seconds: 86401}",
+            ),
+            (
+                "peertube: {resolutions: [16, 8192]}",
+                "peertube: {resolutions: [360, 15]}",
+            ),
+            (
+                "peertube: {local_fallback_seconds: 0}",
+                "peertube: {local_fallback_seconds: -1}",
+            ),
+            (
+                "peertube: {max_upload_bytes: 1MiB}",
+                "peertube: {max_upload_bytes: 1023KiB}",
             ),
             ("security: {api_key: k}", "security: {api_key: 'a b'}"),
             (

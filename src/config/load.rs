@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+use super::describe::Origins;
 use super::error::{ConfigError, Origin};
 use super::file::Config;
 use super::layers::Layers;
@@ -58,6 +59,7 @@ pub struct Loaded {
     pub config: Config,
     /// `None` when there is no file: defaults, environment and flags only.
     pub file: Option<PathBuf>,
+    pub origins: Origins,
 }
 
 /// Where a configuration file is looked for when none is named, first match first.
@@ -91,6 +93,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     }
     add_environment(&mut layers, &inputs.environment);
     add_flags(&mut layers, &inputs.overrides);
+    let origins = layers.origins();
     let mut config = layers.finish().map_err(ConfigError::Invalid)?;
     if let Some(home) = &inputs.home {
         expand_home(&mut config, home);
@@ -98,6 +101,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     Ok(Loaded {
         config,
         file: found.map(|(path, _)| path),
+        origins,
     })
 }
 
@@ -214,7 +218,8 @@ mod tests {
             load(&inputs).unwrap(),
             Loaded {
                 config: Config::default(),
-                file: None
+                file: None,
+                origins: Origins::new(),
             }
         );
 
@@ -269,7 +274,12 @@ mod tests {
             log_format: Some(LogFormat::Text),
             ..Overrides::default()
         };
-        let config = load(&inputs).unwrap().config;
+        let Loaded {
+            config, origins, ..
+        } = load(&inputs).unwrap();
+        assert_eq!(origins["server.port"], Origin::Flag("--port"));
+        let variable = Origin::Environment("GHOSTSTREAM__SERVER__HOST".into());
+        assert_eq!(origins["server.host"], variable);
         assert_eq!(
             (config.server.port, config.server.host.as_str()),
             (3, "10.0.0.2")

@@ -4,6 +4,7 @@
 //! [`load`] reads the outside once and reports every problem at once; what it hands out is valid.
 //! `ghoststream.yaml` at the top of the repository is the manual of all keys.
 
+mod describe;
 mod error;
 mod file;
 mod layers;
@@ -12,6 +13,7 @@ mod reload;
 mod validate;
 mod values;
 
+pub use describe::{Origins, Setting, describe};
 pub use error::{ConfigError, Origin, Problem};
 pub use file::{Config, Limits, Logging, Server, Sources, Transcoding};
 pub use load::{Inputs, Loaded, Overrides, load, search_paths};

@@ -124,9 +124,35 @@ pub(super) const KEYS: &[Key] = &[
     key("dispatch.lease_seconds", "1 to 86400 (seconds)"),
     key("dispatch.engine_expiry_seconds", "1 to 86400 (seconds)"),
     key("dispatch.job_timeout_seconds", "1 to 2592000 (seconds)"),
+    key("dispatch.keep_hours", "0 to 87600 (hours; 0 = for ever)"),
     key("local_engine.enabled", "true or false"),
     key("local_engine.concurrency", "null or 1 to 256"),
     key("local_engine.patience_seconds", "0 to 86400 (seconds)"),
+    key(
+        "peertube.registration_token",
+        "null or a text of 1 to 512 visible ASCII characters",
+    ),
+    key("peertube.stalled_after_seconds", "1 to 86400 (seconds)"),
+    key(
+        "peertube.live_stalled_after_seconds",
+        "1 to 86400 (seconds)",
+    ),
+    key(
+        "peertube.resolutions",
+        "a list of pixels, each 16 to 8192, such as [360, 720]",
+    ),
+    key(
+        "peertube.always_transcode_original_resolution",
+        "true or false",
+    ),
+    key(
+        "peertube.local_fallback_seconds",
+        "null or 0 to 86400 (seconds)",
+    ),
+    key(
+        "peertube.max_upload_bytes",
+        "null or at least 1MiB, as bytes or a text such as 16GiB",
+    ),
     key("mdns.enabled", "true or false"),
     key(
         "mdns.service_name",
@@ -175,6 +201,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         artifacts,
         dispatch,
         local_engine,
+        peertube,
         mdns,
         ghosthub,
         queries,
@@ -308,6 +335,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "dispatch.job_timeout_seconds",
             (1..=2_592_000).contains(&dispatch.job_timeout_seconds),
         ),
+        ("dispatch.keep_hours", dispatch.keep_hours <= 87_600),
         (
             "local_engine.concurrency",
             local_engine
@@ -317,6 +345,38 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         (
             "local_engine.patience_seconds",
             local_engine.patience_seconds <= 86_400,
+        ),
+        (
+            "peertube.registration_token",
+            peertube
+                .registration_token
+                .as_deref()
+                .is_none_or(is_header_text),
+        ),
+        (
+            "peertube.stalled_after_seconds",
+            (1..=86_400).contains(&peertube.stalled_after_seconds),
+        ),
+        (
+            "peertube.live_stalled_after_seconds",
+            (1..=86_400).contains(&peertube.live_stalled_after_seconds),
+        ),
+        (
+            "peertube.resolutions",
+            peertube
+                .resolutions
+                .iter()
+                .all(|side| (16..=8192).contains(side)),
+        ),
+        (
+            "peertube.local_fallback_seconds",
+            peertube.local_fallback_seconds.is_none_or(|s| s <= 86_400),
+        ),
+        (
+            "peertube.max_upload_bytes",
+            peertube
+                .max_upload_bytes
+                .is_none_or(|b| b >= ByteSize::mib(1)),
         ),
         ("mdns.service_name", is_service_name(&mdns.service_name)),
         ("ghosthub.url", ghosthub.url.as_ref().is_none_or(is_base)),

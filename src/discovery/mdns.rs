@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Announcement;
 
-const SERVICE_TYPE: &str = "_ghoststream._tcp.local.";
+pub(super) const SERVICE_TYPE: &str = "_ghoststream._tcp.local.";
 /// Longest wait for the good-bye to be sent.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// The good-bye is sent again after 120 ms, in case it was lost.

@@ -1,9 +1,10 @@
-//! Being found: by mDNS, by a question on UDP, and by registering with GhostHub (contract section 9).
+//! Being found and finding others: by mDNS, by a question on UDP, and by registering with GhostHub (contract section 9).
 //!
 //! What fails here is logged and does no harm: a gateway that is not found can still be named.
 
 mod hub;
 mod mdns;
+mod search;
 mod udp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use hub::HubSettings;
+pub use search::{FoundGateway, SearchError, find_gateways};
 pub use udp::DISCOVERY_PORT;
 
 /// What a gateway tells of itself.

@@ -38,6 +38,8 @@ impl Dispatcher {
             .any(|w| Some(&w.id) == asker && w.is_alive(now, self.settings.worker_expiry));
         workers.retain(|w| {
             w.is_alive(now, self.settings.worker_expiry)
+                // Engines that name their kinds take work by leases of their own.
+                && w.abilities.kinds.is_empty()
                 && w.abilities.benchmark_seconds.is_some()
                 && !w.abilities.busy
                 && !w.abilities.draining
@@ -114,6 +116,6 @@ fn all_codecs(workers: &[Worker]) -> Option<BTreeSet<String>> {
 fn size_mb(job: &Job) -> f64 {
     match &job.spec {
         JobSpec::Transcode(spec) => spec.size_mb,
-        JobSpec::Batch(_) => 0.0,
+        JobSpec::Batch(_) | JobSpec::Runner(_) => 0.0,
     }
 }

@@ -193,7 +193,24 @@ impl Dispatcher {
     /// # Errors
     /// `NoSuchJob`; `Refused` when somebody else was faster.
     pub async fn accept(&self, id: &QueueId, worker: &WorkerId) -> Result<Job, DispatchError> {
-        let claim = self.new_claim(worker.clone(), worker.clone());
+        let (term, at_most) = (self.settings.lease, self.settings.job_timeout);
+        self.accept_for(id, worker, term, at_most).await
+    }
+
+    /// As [`Dispatcher::accept`], for workers whose signs of life are further apart: the lease lasts
+    /// `term` from each of them ([`Dispatcher::renew_for`]), and `at_most` in all.
+    pub async fn accept_for(
+        &self,
+        id: &QueueId,
+        worker: &WorkerId,
+        term: Duration,
+        at_most: Duration,
+    ) -> Result<Job, DispatchError> {
+        let claim = Claim {
+            term,
+            at_most,
+            ..self.new_claim(worker.clone(), worker.clone())
+        };
         match self.store.claim_one(id, &claim).await? {
             Some(job) => {
                 self.claimed(&job).await;
@@ -230,7 +247,18 @@ impl Dispatcher {
         proof: Proof,
         progress: Option<Progress>,
     ) -> Result<Job, DispatchError> {
-        let term = self.settings.lease;
+        self.renew_for(id, proof, self.settings.lease, progress)
+            .await
+    }
+
+    /// As [`Dispatcher::renew`], for a lease of another length.
+    pub async fn renew_for(
+        &self,
+        id: &QueueId,
+        proof: Proof,
+        term: Duration,
+        progress: Option<Progress>,
+    ) -> Result<Job, DispatchError> {
         let event = Event::Renew {
             proof,
             term,
@@ -281,6 +309,11 @@ impl Dispatcher {
             self.advance_waiting().await?;
         }
         Ok(job)
+    }
+
+    /// Lets a job come before those of lower priority.
+    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
+        self.change(id, Event::Prioritise { priority }).await
     }
 
     /// Loads, applies, writes; again when somebody else was faster.

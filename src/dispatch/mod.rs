@@ -10,10 +10,12 @@ mod clock;
 mod dispatcher;
 mod error;
 mod reaper;
+mod retention;
 mod signal;
 mod workers;
 
 pub use clock::Clock;
 pub use dispatcher::{DispatchParts, DispatchSettings, Dispatcher};
 pub use error::DispatchError;
+pub use retention::keep_house;
 pub use workers::WorkerView;

@@ -35,6 +35,8 @@ pub struct RemoteDesk {
     key: Option<HeaderValue>,
     worker: WorkerId,
     codecs: BTreeSet<String>,
+    /// How long this machine needs for the encode that all engines are measured by.
+    benchmark: Option<Duration>,
 }
 
 /// From a request to its answer, on top of what the gateway was asked to wait.
@@ -60,13 +62,14 @@ struct Delivered {
 }
 
 impl RemoteDesk {
-    /// `gateway` ends in a slash; `codecs` are what this engine encodes to. `None`: the key cannot be
-    /// sent in a header.
+    /// `gateway` ends in a slash; `codecs` are what this engine encodes to; `benchmark` is the time that
+    /// `plan::benchmark_encode` took. `None`: the key cannot be sent in a header.
     pub fn new(
         gateway: Url,
         key: Option<&str>,
         worker: WorkerId,
         codecs: BTreeSet<String>,
+        benchmark: Option<Duration>,
     ) -> Option<RemoteDesk> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
@@ -87,6 +90,7 @@ impl RemoteDesk {
             key,
             worker,
             codecs,
+            benchmark,
         })
     }
 
@@ -94,6 +98,7 @@ impl RemoteDesk {
         let body = json!({
             "kinds": KINDS,
             "codecs": self.codecs,
+            "benchmark_seconds": self.benchmark.map(|b| b.as_secs_f64()),
             "wait_seconds": wait.as_secs_f64(),
         });
         let segments = ["api", "v2", "engines", self.worker.as_str(), "claim"];

@@ -50,8 +50,8 @@ impl Shop {
     ) -> Result<Made, Failure> {
         match &work.spec {
             JobSpec::Transcode(spec) => self.transcode(work, spec, progress).await,
-            JobSpec::Batch(_) => Err(Failure::Unsuited {
-                reason: "this engine does no batch jobs".into(),
+            JobSpec::Batch(_) | JobSpec::Runner(_) => Err(Failure::Unsuited {
+                reason: "this engine does only whole files for distconv".into(),
             }),
         }
     }

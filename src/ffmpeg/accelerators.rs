@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::future;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
@@ -16,8 +15,8 @@ use tokio::time::Instant;
 use crate::hardware::{Accelerator, AcceleratorReport, GpuInfo, parse_nvidia_smi};
 use crate::plan::{AcceleratorSettings, test_encode};
 
-use super::launcher::{Launcher, Purpose};
-use super::process::Process;
+use super::benchmark::benchmark;
+use super::launcher::Launcher;
 use super::toolchain::Toolchain;
 
 /// The accelerators of this machine. They are tested when somebody first asks.
@@ -37,7 +36,6 @@ const TEST_WITHIN: Duration = Duration::from_secs(5);
 const TESTS_AT_ONCE: usize = 4;
 /// How long an accelerator is left alone after an encoder on it has failed.
 const REST: Duration = Duration::from_secs(120);
-const GRACE: Duration = Duration::from_millis(200);
 
 /// What of the machine decides about the results.
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -171,36 +169,13 @@ impl Accelerators {
     async fn test(&self, accelerator: Accelerator, encoder: &str) -> Result<(), String> {
         let args = test_encode(accelerator, encoder, &self.settings);
         let args = args.ok_or("it is not known")?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this module is where processes start"
-        )]
-        let mut command = Command::new(&self.tools.ffmpeg);
-        command.args(["-hide_banner", "-nostdin", "-loglevel", "level+error"]);
-        command
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let encoding = async {
-            let spawned = Process::spawn(&self.launcher.doing(Purpose::Test), command, GRACE).await;
-            let mut process = spawned.map_err(|e| e.to_string())?;
-            let mut nothing = Vec::new();
-            // It writes to nowhere; the end of its output is its end.
-            let _ = (&mut process.stdout)
-                .take(1024)
-                .read_to_end(&mut nothing)
-                .await;
-            let exit = process.wait().await;
-            if exit.success() {
-                return Ok(());
-            }
-            let reason = exit.log.reason(&[]);
-            Err(reason.unwrap_or_else(|| "the test encode failed".into()))
-        };
+        let encoding = benchmark(&self.tools, &self.launcher, &args);
         let limit = TEST_WITHIN.as_secs();
-        let ended = tokio::time::timeout(TEST_WITHIN, encoding).await;
-        ended.unwrap_or_else(|_| Err(format!("the test encode took more than {limit} s")))
+        match tokio::time::timeout(TEST_WITHIN, encoding).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the test encode took more than {limit} s")),
+        }
     }
 
     async fn nvidia(&self) -> Option<GpuInfo> {

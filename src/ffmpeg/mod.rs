@@ -1,6 +1,7 @@
 //! The only module that starts processes: finding ffmpeg, running it, probing with ffprobe.
 
 mod accelerators;
+mod benchmark;
 mod command;
 mod launcher;
 mod log;
@@ -11,6 +12,7 @@ mod text;
 mod toolchain;
 
 pub use accelerators::Accelerators;
+pub use benchmark::{BenchmarkError, benchmark};
 pub use command::{encoder_command, picture_command};
 pub use launcher::{Launcher, Purpose, SpawnError};
 pub use log::LogTail;

@@ -14,10 +14,12 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::body::linger;
 use super::distconv;
 use super::error::ApiError;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
 use super::openapi;
+use super::peertube;
 use super::presence::Peer;
 use super::state::AppState;
 
@@ -193,18 +195,23 @@ fn is_probe(path: &str) -> bool {
     matches!(path, "/api/health" | "/health" | "/healthz" | "/readyz")
 }
 
-/// What needs no key: probes, and the page itself, which asks for the key.
+/// What needs no key: probes, the page itself, which asks for the key, and calls of PeerTube's runners,
+/// which carry tokens.
 fn is_open(path: &str) -> bool {
-    is_probe(path) || is_page(path) || openapi::is_page(path)
+    is_probe(path) || is_page(path) || openapi::is_page(path) || peertube::carries_token(path)
 }
 
 /// Whether a request counts towards the limit: all do but those of a player that plays, of a page
 /// that is loaded, of probes, and questions about a job, which clients ask twice a second.
 fn is_counted(method: &Method, path: &str) -> bool {
-    let plays = path.starts_with("/stream/") || path.starts_with("/download/");
+    let plays = path.starts_with("/stream/")
+        || path.starts_with("/download/")
+        || peertube::video_of_file(path).is_some();
     let asks = method == Method::GET
         && (path.starts_with("/transcode/") || path.starts_with("/api/transcode/"));
-    let works = path.starts_with("/api/v2/artifacts/") || path.contains("/lease/");
+    let works = path.starts_with("/api/v2/artifacts/")
+        || path.contains("/lease/")
+        || peertube::carries_token(path);
     !plays && !asks && !works && !is_open(path)
 }
 
@@ -219,18 +226,22 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     }
     match app.access.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) => match count() {
-            Err(wait) if !counted => too_many(wait),
-            _ if distconv::is_own(&path) => distconv::unauthorised(&headers),
-            _ => {
-                let mut response = error.into_response();
-                let scheme = HeaderValue::from_static("Bearer");
-                response
-                    .headers_mut()
-                    .insert(header::WWW_AUTHENTICATE, scheme);
-                response
+        Err(error) => {
+            linger(&app, request.into_body());
+            match count() {
+                Err(wait) if !counted => too_many(wait),
+                _ if distconv::is_own(&path) => distconv::unauthorised(&headers),
+                _ if peertube::is_own(&path) => peertube::unauthorised(&error),
+                _ => {
+                    let mut response = error.into_response();
+                    let scheme = HeaderValue::from_static("Bearer");
+                    response
+                        .headers_mut()
+                        .insert(header::WWW_AUTHENTICATE, scheme);
+                    response
+                }
             }
-        },
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::artifact::ArtifactName;
+use crate::artifact::{ArtifactName, ArtifactStore};
 use crate::base::LeaseToken;
 use crate::dispatch::DispatchError;
 use crate::job::Refused;
@@ -85,10 +85,20 @@ pub(super) async fn download(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let name = name_of(&job, &file)?;
-    let facts = app.artifacts.facts(&name).await?;
+    give(&app.artifacts, &name, &method, &headers).await
+}
+
+/// An artifact as the answer to a request for it.
+pub(super) async fn give(
+    artifacts: &ArtifactStore,
+    name: &ArtifactName,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let facts = artifacts.facts(name).await?;
     let size = facts.size_bytes;
     let wanted = match part(headers.get(header::RANGE), size) {
-        _ if method == Method::HEAD => Part::All,
+        _ if *method == Method::HEAD => Part::All,
         part => part,
     };
     let (status, range, length) = match wanted {
@@ -108,9 +118,9 @@ pub(super) async fn download(
             return Ok(response);
         }
     };
-    let body = match method {
+    let body = match *method {
         Method::HEAD => Body::empty(),
-        _ => Body::from_stream(app.artifacts.read(&name, range.clone()).await?.bytes),
+        _ => Body::from_stream(artifacts.read(name, range.clone()).await?.bytes),
     };
     let mut response = (status, body).into_response();
     if let Some(range) = range {

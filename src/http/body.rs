@@ -1,16 +1,18 @@
 //! Bodies: parts of what is there, and bytes as they are made.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::session::{LiveBytes, SessionError};
 
 use super::error::ApiError;
+use super::state::AppState;
 
 /// The part of a representation that a Range header asks for (RFC 9110 section 14.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,25 @@ pub(super) fn growing(body: LiveBytes) -> Response {
         error => tracing::warn!(%error, "a segment broke off"),
     });
     Body::from_stream(body).into_response()
+}
+
+/// How long the rest of a body that was refused is read.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Reads what is left of a body whose request is refused, without keeping anything: a sender that is
+/// still at it may not look at the answer when the connection is cut. Detached on purpose, for a few
+/// seconds.
+pub(super) fn linger(app: &AppState, body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    let cancel = app.cancel.clone();
+    app.tracker.spawn(async move {
+        let mut rest = body.into_data_stream();
+        let reading = async { while let Some(Ok(_)) = rest.next().await {} };
+        let reading = tokio::time::timeout(LINGER, reading);
+        cancel.run_until_cancelled(reading).await
+    });
 }
 
 /// The head of an answer whose length is not known: an empty body would claim that it is 0.

@@ -89,7 +89,7 @@ impl Callbacks {
         }
     }
 
-    async fn deliver(&self, url: &Url, body: &Value) -> Result<(), String> {
+    pub(super) async fn deliver(&self, url: &Url, body: &Value) -> Result<(), String> {
         let body = Bytes::from(body.to_string());
         let mut headers = HeaderMap::new();
         if let Some(signature) = self.signature(&body) {

@@ -24,6 +24,8 @@ pub(super) struct ClaimBody {
     kinds: BTreeSet<JobKind>,
     /// Absent: all.
     codecs: Option<BTreeSet<String>>,
+    /// Time that `plan::benchmark_encode` took; absent: it was not measured.
+    benchmark_seconds: Option<f64>,
     #[serde(default)]
     wait_seconds: f64,
 }
@@ -54,6 +56,7 @@ pub(super) async fn claim(
         .heard_from(&worker, |w| {
             w.abilities.kinds = body.kinds.clone();
             w.abilities.codecs = codecs.clone();
+            w.abilities.benchmark_seconds = body.benchmark_seconds;
         })
         .await?;
     let wanted = Wanted {

@@ -32,6 +32,11 @@ impl ApiError {
         }
     }
 
+    /// What it says, when that is one text.
+    pub(super) fn text(&self) -> Option<String> {
+        self.detail.as_str().map(str::to_owned)
+    }
+
     pub(super) fn not_found(detail: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::base::{QueueId, UnixMillis, WorkerId};
+use crate::base::{JobId, QueueId, UnixMillis, WorkerId};
 use crate::dispatch::DispatchError;
 use crate::job::{Job, JobKind, JobSpec, JobState};
 use crate::store::{JobFilter, JobOrder};
@@ -122,21 +122,55 @@ pub(super) async fn retry(
     Ok(Json(shown(&app, &headers, &job)))
 }
 
+#[derive(Deserialize)]
+struct PriorityBody {
+    priority: i32,
+}
+
+/// `POST /api/v2/jobs/{id}/priority`: `{"priority": N}`; higher comes first, 0 is usual.
+pub(super) async fn prioritise(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: bytes::Bytes,
+) -> Answer {
+    let body: PriorityBody = serde_json::from_slice(&body).map_err(|_| {
+        let told = "priority: must be a whole number; higher comes first, 0 is usual";
+        ApiError::new(StatusCode::BAD_REQUEST, told)
+    })?;
+    let id = queue_id(&id)?;
+    let job = app.dispatcher.prioritise(&id, body.priority).await?;
+    Ok(Json(shown(&app, &headers, &job)))
+}
+
+/// `GET /api/v2/queue`: how many jobs of each kind stand where.
+pub(super) async fn counts(State(app): State<AppState>) -> Answer {
+    let counts = app.dispatcher.counts().await?;
+    let counts: Vec<Value> = counts
+        .iter()
+        .map(|c| json!({"kind": c.kind.name(), "state": c.state.name(), "jobs": c.jobs}))
+        .collect();
+    Ok(Json(json!({"counts": counts})))
+}
+
 fn time(at: UnixMillis) -> Option<String> {
     let at = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
     Some(at.to_string())
 }
 
-fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
+/// A job as our own API tells it.
+pub(super) fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
     let source = match &job.spec {
-        JobSpec::Transcode(spec) => &spec.source_url,
-        JobSpec::Batch(spec) => &spec.source,
+        JobSpec::Transcode(spec) => Some(&spec.source_url),
+        JobSpec::Batch(spec) => Some(&spec.source),
+        // It is shown by its video.
+        JobSpec::Runner(_) => None,
     };
     let output = job.output.as_ref().map(|output| {
         let ours = output.artifact.as_deref();
         let ours = ours.map(|name| app.artifact_url(name, headers));
         json!({
-            "url": output.url.clone().or(ours),
+            "url": output.url.clone().or(ours).or_else(|| batch_url(app, headers, job)),
             "size_bytes": output.size_bytes,
             "sha256": output.sha256,
             "notes": output.notes,
@@ -162,4 +196,14 @@ fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
         "created_at": time(job.created_at),
         "updated_at": time(job.updated_at),
     })
+}
+
+/// The file of a batch job that is done lies with the gateway that made it.
+fn batch_url(app: &AppState, headers: &HeaderMap, job: &Job) -> Option<String> {
+    let JobSpec::Batch(_) = job.spec else {
+        return None;
+    };
+    let id: JobId = job.id.as_str().parse().ok()?;
+    let link = app.links(id, headers);
+    (job.state == JobState::Done).then(|| link.to(&format!("/download/{id}")))
 }

@@ -13,6 +13,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::base::{JobId, QueueId};
 
+use super::peertube;
+
 /// The query parameter, as the original names it.
 pub(super) const TOKEN_PARAMETER: &str = "gst";
 /// Bytes of the signature that are kept: 128 bits cannot be guessed, and every segment's line has it.
@@ -135,6 +137,9 @@ pub(super) fn carry(playlist: &str, token: &str) -> String {
 /// The job whose file `path` names, if it is one.
 pub(super) fn job_of_file(path: &str) -> Option<QueueId> {
     let first = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
+    if let Some(video) = peertube::video_of_file(path) {
+        return QueueId::from_str(video).ok();
+    }
     if let Some(rest) = path.strip_prefix(ARTIFACTS) {
         return QueueId::from_str(&first(rest)).ok();
     }

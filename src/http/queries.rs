@@ -23,6 +23,7 @@ use crate::queries::{Prepared, Queries, Query, QueryError};
 
 use super::body::unmeasured;
 use super::error::QueryRefusal;
+use super::peertube;
 use super::state::AppState;
 
 /// Credentials for the source, in the form of an `Authorization` header.
@@ -46,8 +47,11 @@ pub(super) fn routes(state: &AppState) -> Router<AppState> {
     ] {
         let handler = handler.fallback(method_not_allowed);
         routes = routes.route(path, handler.clone());
-        routes = routes.route(&format!("{path}/"), handler);
-        if path != "/video" {
+        if path == "/video" {
+            let handler = get(thumb_or_videos).fallback(method_not_allowed);
+            routes = routes.route("/video/", handler);
+        } else {
+            routes = routes.route(&format!("{path}/"), handler);
             routes = routes.route(&format!("{path}/{{*rest}}"), axum::routing::any(not_found));
         }
     }
@@ -113,6 +117,23 @@ async fn thumb(
     let query = ThumbQuery::read(&p)?;
     let kind = picture_type(query.format);
     whole(&app.queries, &p, Query::Thumb(query), kind, &headers).await
+}
+
+/// `/video/`: the picture of a source that is named, else the list of videos.
+async fn thumb_or_videos(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let named = parameters(query.clone())
+        .text("url")
+        .is_ok_and(|u| u.is_some());
+    match named {
+        true => thumb(State(app), RawQuery(query), headers)
+            .await
+            .into_response(),
+        false => peertube::list(State(app), headers).await.into_response(),
+    }
 }
 
 async fn preview(

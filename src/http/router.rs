@@ -6,7 +6,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
@@ -15,8 +15,9 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, files, health, jobs, machine, metrics, observe,
-    openapi, presence, progress, queries, readiness, sharing, stream, transcode,
+    access, artifacts, distconv, download, engines, events, files, health, jobs, machine, metrics,
+    observe, openapi, peertube, presence, progress, queries, readiness, settings, sharing, stream,
+    streams, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -38,6 +39,7 @@ pub fn router(state: AppState) -> Router {
             Method::GET,
             Method::HEAD,
             Method::POST,
+            Method::PATCH,
             Method::DELETE,
             Method::OPTIONS,
         ])
@@ -48,6 +50,9 @@ pub fn router(state: AppState) -> Router {
             header::ACCEPT_RANGES,
             header::ETAG,
             HeaderName::from_static("retry-after"),
+            HeaderName::from_static("location"),
+            HeaderName::from_static("upload-offset"),
+            HeaderName::from_static("video-id"),
         ]);
     Router::new()
         .route("/api/health", get(health::health))
@@ -89,6 +94,12 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v2/jobs/{id}", get(jobs::show))
         .route("/api/v2/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/v2/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/v2/jobs/{id}/priority", post(jobs::prioritise))
+        .route("/api/v2/queue", get(jobs::counts))
+        .route("/api/v2/events", get(events::listen))
+        .route("/api/v2/streams", get(streams::list))
+        .route("/api/v2/streams/{id}", get(streams::show))
+        .route("/api/v2/config", get(settings::show))
         .route("/api/v2/jobs/{id}/lease/{verb}", post(engines::report))
         .route("/api/v2/engines", get(engines::list))
         .route("/api/v2/engines/{id}", delete(engines::deregister))
@@ -100,6 +111,7 @@ pub fn router(state: AppState) -> Router {
             get(artifacts::download).put(artifacts::upload),
         )
         .merge(distconv::routes())
+        .merge(peertube::routes())
         .merge(web_ui::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
@@ -131,12 +143,19 @@ async fn shaped(response: Response) -> Response {
     ApiError::new(status, text.unwrap_or(reason)).into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::not_found("Not Found")
+async fn not_found(uri: Uri) -> Response {
+    match peertube::is_own(uri.path()) {
+        true => peertube::nothing(StatusCode::NOT_FOUND),
+        false => ApiError::not_found("Not Found").into_response(),
+    }
 }
 
-async fn method_not_allowed() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+async fn method_not_allowed(uri: Uri) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    match peertube::is_own(uri.path()) {
+        true => peertube::nothing(status),
+        false => ApiError::new(status, "Method Not Allowed").into_response(),
+    }
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

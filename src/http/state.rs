@@ -15,13 +15,16 @@ use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
 use crate::session::Registry;
+use crate::videos::Videos;
 
 use super::access::{Access, now};
 use super::callbacks::Callbacks;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::observe::Observer;
+use super::peertube::RunnerSockets;
 use super::presence::Presence;
+use super::settings::EffectiveSettings;
 use super::wire::Defaults;
 
 /// Shared by all handlers; cheap to clone.
@@ -30,6 +33,8 @@ pub struct AppState {
     pub registry: Arc<Registry>,
     pub batches: Arc<Batches>,
     pub dispatcher: Arc<Dispatcher>,
+    pub videos: Arc<Videos>,
+    pub sockets: RunnerSockets,
     pub artifacts: ArtifactStore,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
@@ -37,6 +42,8 @@ pub struct AppState {
     pub environment: Arc<str>,
     pub machine: Arc<Machine>,
     pub max_concurrent_jobs: usize,
+    /// The configuration in effect, for people.
+    pub settings: EffectiveSettings,
     /// Codecs of requests that name none.
     pub default_video: VideoChoice,
     pub default_audio: AudioChoice,
@@ -75,6 +82,12 @@ impl AppState {
             base: self.base_url(headers),
             token: self.access.signer().map(|s| s.token(job, now())),
         }
+    }
+
+    /// Addresses of a video's files below `base`.
+    pub(super) fn video_links(&self, id: &str, base: String) -> Links {
+        let token = self.access.signer().map(|s| s.token(id, now()));
+        Links { base, token }
     }
 
     /// The address of the artifact `name` (`JOB/FILE`), as the client that sent `headers` can use it.

@@ -44,6 +44,10 @@ pub enum Event {
     Cancel,
     /// Once more, with all counts at zero.
     Retry,
+    /// Its turn comes earlier (a higher number) or later.
+    Prioritise {
+        priority: i32,
+    },
     /// No parent is at work any more.
     ParentsSettled {
         all_done: bool,
@@ -187,6 +191,11 @@ pub fn apply(job: Job, event: Event, now: UnixMillis) -> Result<(Job, Effects), 
                 false => JobState::Waiting,
             };
         }
+        Event::Prioritise { priority } => {
+            // What a worker already has keeps its number for when it is offered again.
+            not_final(&job)?;
+            job.priority = priority;
+        }
         Event::ParentsSettled { all_done } => {
             if job.state != JobState::Waiting {
                 return Err(Refused::NotReady(job.state));
@@ -268,7 +277,11 @@ fn expire(job: &mut Job) {
         job.not_before = UnixMillis::default();
         job.state = JobState::Ready;
     } else {
-        job.error = Some("its workers vanished too often".into());
+        let told = match job.expiries {
+            1 => "its worker was not heard of any more",
+            _ => "its workers vanished too often",
+        };
+        job.error = Some(told.into());
         job.state = JobState::Failed;
     }
 }

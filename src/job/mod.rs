@@ -6,6 +6,7 @@
 mod apply;
 mod model;
 mod retry;
+pub mod runner;
 mod spec;
 mod worker;
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::StreamRequest;
 
+use super::runner::RunnerSpec;
+
 /// One piece of work. Rows outlive programs: a variant that was ever written is read for ever, and
 /// fields that are added have defaults. The JSON carries a version ([`JobSpec::to_json`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,6 +13,8 @@ use crate::media::StreamRequest;
 pub enum JobSpec {
     Transcode(TranscodeSpec),
     Batch(Box<BatchSpec>),
+    /// Work for PeerTube's runners.
+    Runner(Box<RunnerSpec>),
 }
 
 /// A whole file in another codec (distconv contract, section 1).
@@ -43,15 +47,39 @@ pub struct BatchSpec {
 pub enum JobKind {
     Transcode,
     Batch,
+    VodHls,
+    VodWebVideo,
+    VodAudioMerge,
+    VideoStudio,
+    LiveRtmpHls,
+    VideoTranscription,
+    VideoStoryboard,
 }
 
 impl JobKind {
-    pub const ALL: &'static [JobKind] = &[JobKind::Transcode, JobKind::Batch];
+    pub const ALL: &'static [JobKind] = &[
+        JobKind::Transcode,
+        JobKind::Batch,
+        JobKind::VodHls,
+        JobKind::VodWebVideo,
+        JobKind::VodAudioMerge,
+        JobKind::VideoStudio,
+        JobKind::LiveRtmpHls,
+        JobKind::VideoTranscription,
+        JobKind::VideoStoryboard,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             JobKind::Transcode => "transcode",
             JobKind::Batch => "batch",
+            JobKind::VodHls => "vod_hls",
+            JobKind::VodWebVideo => "vod_web_video",
+            JobKind::VodAudioMerge => "vod_audio_merge",
+            JobKind::VideoStudio => "video_studio",
+            JobKind::LiveRtmpHls => "live_rtmp_hls",
+            JobKind::VideoTranscription => "video_transcription",
+            JobKind::VideoStoryboard => "video_storyboard",
         }
     }
 
@@ -82,6 +110,7 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(_) => JobKind::Transcode,
             JobSpec::Batch(_) => JobKind::Batch,
+            JobSpec::Runner(spec) => spec.work.kind(),
         }
     }
 
@@ -90,7 +119,7 @@ impl JobSpec {
     pub fn requires(&self) -> Option<String> {
         match self {
             JobSpec::Transcode(spec) => Some(codec_family(&spec.target_codec)),
-            JobSpec::Batch(_) => None,
+            JobSpec::Batch(_) | JobSpec::Runner(_) => None,
         }
     }
 
@@ -99,6 +128,7 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(_) => None,
             JobSpec::Batch(spec) => spec.session_id.as_deref(),
+            JobSpec::Runner(spec) => Some(&spec.video),
         }
     }
 
@@ -153,6 +183,9 @@ mod tests {
         let spec = JobSpec::from_json(old).unwrap();
         assert_eq!(spec.kind(), JobKind::Batch);
         assert_eq!(JobSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+        let old = r#"{"v":1,"spec":{"kind":"runner","video":"v1","work":{"type":"hls","rendition":{"resolution":360,"fps":25}}}}"#;
+        let spec = JobSpec::from_json(old).unwrap();
+        assert_eq!((spec.kind(), spec.owner()), (JobKind::VodHls, Some("v1")));
     }
 
     #[test]

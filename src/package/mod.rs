@@ -14,6 +14,7 @@ mod boxes;
 mod cmaf;
 mod codec;
 mod fmp4_reader;
+mod header;
 mod in_band;
 mod sample;
 mod sample_entry;
@@ -32,6 +33,7 @@ pub use cmaf::{
 };
 pub use codec::{Av1Config, ConfigError, HevcConfig, SampleCodec, Vp9Config};
 pub use fmp4_reader::{DemuxError, Fmp4Event, Fmp4Reader};
+pub use header::header_tracks;
 pub use sample::{Sample, TrackConfig, TrackMedia};
 pub use segment_file::{SegmentFileError, decode_samples, encode_samples, encoded_len};
 pub use split::{SplitError, SplitEvent, Splitter, TrackCuts};

@@ -233,11 +233,45 @@ pub fn test_encode(
         ))
     });
     let (codec, encoder) = found?;
+    let encode = VideoEncode::on(accelerator, encoder, settings);
     let size = Resolution {
         width: 640,
         height: 360,
     };
-    let encode = VideoEncode::on(accelerator, encoder, settings);
+    Some(synthetic(&encode, codec, size, 0.4))
+}
+
+/// Length of the clip of a benchmark, seconds.
+pub const BENCHMARK_SECONDS: f64 = 10.0;
+
+/// The arguments, input and all, of the encode that tells how fast a machine is: ten seconds of 720p to
+/// H.264 as whole files are made, on `accelerator` or in software.
+pub fn benchmark_encode(
+    accelerator: Option<Accelerator>,
+    preset: &str,
+    settings: &AcceleratorSettings,
+) -> Vec<String> {
+    let codec = VideoCodec::H264;
+    let on = |a| {
+        let encoder = hardware_encoder(a, codec)?;
+        Some(VideoEncode::on(a, encoder, settings))
+    };
+    let hardware = accelerator.and_then(on);
+    let encode = hardware.unwrap_or_else(|| VideoEncode::in_software("libx264", preset));
+    let size = Resolution {
+        width: 1280,
+        height: 720,
+    };
+    synthetic(&encode, codec, size, BENCHMARK_SECONDS)
+}
+
+/// Encodes pictures that ffmpeg makes itself, and throws the result away.
+fn synthetic(
+    encode: &VideoEncode,
+    codec: VideoCodec,
+    size: Resolution,
+    seconds: f64,
+) -> Vec<String> {
     let video = VideoPlan {
         stream: 0,
         codec,
@@ -248,19 +282,15 @@ pub fn test_encode(
         encode: None,
         software: None,
     };
-    let mut args = device_options(&encode);
-    args.extend(strings(&[
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=s=640x360:r=25:d=0.4",
-    ]));
+    let mut args = device_options(encode);
+    let source = format!("testsrc2=s={size}:r=25:d={seconds}");
+    args.extend(strings(&["-f", "lavfi", "-i", &source]));
     let mut filters = vec!["format=yuv420p"];
-    filters.extend(upload_filters(Some(accelerator)));
+    filters.extend(upload_filters(encode.accelerator));
     args.extend(strings(&["-vf", &filters.join(",")]));
-    args.extend(encoder_options(&video, &encode, 100));
+    args.extend(encoder_options(&video, encode, 100));
     args.extend(strings(&["-f", "null", "-"]));
-    Some(args)
+    args
 }
 
 #[cfg(test)]
@@ -277,8 +307,14 @@ mod tests {
                     .join(" ");
                 assert!(args.contains(&format!("-c:v {encoder} ")), "{args}");
                 assert_eq!(args.contains("hwupload"), accelerator == Accelerator::Vaapi);
+                assert!(args.contains("testsrc2=s=640x360:r=25:d=0.4"), "{args}");
             }
             assert_eq!(test_encode(accelerator, "libx264", &settings), None);
         }
+        let args = benchmark_encode(None, "faster", &settings).join(" ");
+        assert!(args.contains("s=1280x720:r=25:d=10 "), "{args}");
+        assert!(args.contains("-c:v libx264 -preset faster "), "{args}");
+        let args = benchmark_encode(Some(Accelerator::Nvenc), "faster", &settings).join(" ");
+        assert!(args.contains("-c:v h264_nvenc "), "{args}");
     }
 }

@@ -9,13 +9,14 @@ mod ladder;
 mod live;
 pub mod query;
 mod run;
+pub mod runner;
 mod stream;
 mod subtitle;
 mod video;
 
 pub use audio::{AudioCodec, AudioEncode, AudioPlan};
 pub use batch::{BatchFile, BatchPlace, BatchPlan, batch_file, check_batch, plan_batch};
-pub use encoder::{AcceleratorSettings, test_encode};
+pub use encoder::{AcceleratorSettings, BENCHMARK_SECONDS, benchmark_encode, test_encode};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};
 pub use stream::{COPY_TIMESCALE, Packaging, PlanSettings, StreamPlan, check_request, plan_stream};

@@ -34,6 +34,15 @@ impl VideoCodec {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            VideoCodec::H264 => "h264",
+            VideoCodec::Hevc => "hevc",
+            VideoCodec::Vp9 => "vp9",
+            VideoCodec::Av1 => "av1",
+        }
+    }
+
     /// The codec that a request names to be encoded to.
     pub(super) fn asked(choice: VideoChoice) -> Option<Self> {
         match choice {
@@ -137,6 +146,22 @@ impl VideoEncode {
             preset,
             reorders: false,
             unhurried: false,
+            burn: None,
+        }
+    }
+
+    /// An encoder in software for whole files, as yet without filters.
+    pub(super) fn in_software(encoder: &'static str, preset: &str) -> Self {
+        VideoEncode {
+            encoder,
+            accelerator: None,
+            device: None,
+            before_grid: Vec::new(),
+            after_cut: Vec::new(),
+            target_bitrate: None,
+            preset: preset.to_owned(),
+            reorders: true,
+            unhurried: true,
             burn: None,
         }
     }

@@ -412,11 +412,11 @@ impl<'a> Run<'a> {
     /// its player has caught up.
     async fn pause(&mut self, process: &Process) -> bool {
         let began = Instant::now();
-        self.track.count_paused(true);
+        self.track.note_paused(self.order.head, true);
         process.suspend();
         let goes_on = self.wait_to_go_on().await;
         process.resume();
-        self.track.count_paused(false);
+        self.track.note_paused(self.order.head, false);
         self.paused += began.elapsed();
         self.last_report = None;
         goes_on
@@ -529,7 +529,8 @@ impl<'a> Run<'a> {
         if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {
             let seconds = (now - at).as_secs_f64().max(0.05);
             let frames = frame.saturating_sub(before) as f64;
-            self.track.observe_speed(frames / rate / seconds);
+            let ratio = frames / rate / seconds;
+            self.track.observe_speed(self.order.head, ratio);
         }
         self.last_report = Some((frame, now));
     }
@@ -541,8 +542,8 @@ impl<'a> Run<'a> {
             .saturating_sub(self.paused)
             .as_secs_f64();
         if working > 0.0 {
-            self.track
-                .observe_speed(self.track.cuts.timeline().seconds(segment) / working);
+            let ratio = self.track.cuts.timeline().seconds(segment) / working;
+            self.track.observe_speed(self.order.head, ratio);
         }
         self.segment_began = now;
         self.paused = Duration::ZERO;

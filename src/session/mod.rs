@@ -2,6 +2,7 @@
 //! segments, the jobs that clients know.
 
 mod cache;
+mod detail;
 mod encoders;
 mod error;
 mod figures;
@@ -23,6 +24,7 @@ mod to_file;
 mod track;
 
 pub use cache::{CacheError, SegmentCache};
+pub use detail::{HeadDetail, StreamMap, TrackMap};
 pub use error::SessionError;
 pub use figures::Figures;
 pub use file::StreamFile;

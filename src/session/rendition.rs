@@ -7,6 +7,15 @@ pub enum TrackKind {
     Audio,
 }
 
+impl TrackKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            TrackKind::Video => "video",
+            TrackKind::Audio => "audio",
+        }
+    }
+}
+
 /// A rendition: its kind and its place among those of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrackId {
@@ -33,11 +42,7 @@ impl TrackId {
 /// As in the names of files: `video0`.
 impl std::fmt::Display for TrackId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = match self.kind {
-            TrackKind::Video => "video",
-            TrackKind::Audio => "audio",
-        };
-        write!(f, "{kind}{}", self.nth)
+        write!(f, "{}{}", self.kind.name(), self.nth)
     }
 }
 

@@ -1,5 +1,7 @@
 //! One track of a stream: its heads, the segments being made, the requests that wait.
 
+mod shown;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,7 @@ use super::cache::SegmentKey;
 use super::encoders::Encoders;
 use super::error::SessionError;
 use super::head;
-use super::rendition::{TrackId, TrackKind, TrackView};
+use super::rendition::{TrackId, TrackKind};
 use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
 
@@ -30,9 +32,28 @@ pub(super) struct Learned {
     pub(super) software: bool,
 }
 
+/// A head and how it does.
+struct Working {
+    cancel: CancellationToken,
+    /// It is not read from now.
+    paused: bool,
+    /// Media time per wall time of what it last made; `None` before that.
+    speed: Option<f64>,
+}
+
+impl Working {
+    fn new(cancel: CancellationToken) -> Self {
+        Working {
+            cancel,
+            paused: false,
+            speed: None,
+        }
+    }
+}
+
 struct State {
     scheduler: Scheduler,
-    heads: HashMap<HeadId, CancellationToken>,
+    heads: HashMap<HeadId, Working>,
     growing: HashMap<u32, Arc<GrowingSegment>>,
     /// Complete segments that the disk did not take, oldest first.
     unsaved: Vec<u32>,
@@ -40,8 +61,6 @@ struct State {
     config: Option<Arc<TrackConfig>>,
     learned: Learned,
     last_failure: Option<String>,
-    /// Heads that are not read from now.
-    paused: usize,
     disk_error: Option<String>,
     /// Complete segments on their way to the disk.
     storing: usize,
@@ -121,7 +140,6 @@ impl Track {
                     software: false,
                 },
                 last_failure: None,
-                paused: 0,
                 disk_error: None,
                 storing: 0,
                 closed: false,
@@ -149,7 +167,7 @@ impl Track {
                     until,
                 } => {
                     let cancel = self.core.cancel.child_token();
-                    state.heads.insert(head, cancel.clone());
+                    state.heads.insert(head, Working::new(cancel.clone()));
                     let order = head::Order {
                         head,
                         segment,
@@ -160,8 +178,8 @@ impl Track {
                     self.core.context.tracker.spawn(head::run(track, order));
                 }
                 Action::Stop { head } => {
-                    if let Some(cancel) = state.heads.remove(&head) {
-                        cancel.cancel();
+                    if let Some(working) = state.heads.remove(&head) {
+                        working.cancel.cancel();
                     }
                 }
                 Action::GiveUp { waiter } => {
@@ -205,7 +223,7 @@ impl Track {
     pub(super) fn attach(&self, cancel: &CancellationToken) -> HeadId {
         let mut state = self.lock();
         let head = state.scheduler.attach();
-        state.heads.insert(head, cancel.clone());
+        state.heads.insert(head, Working::new(cancel.clone()));
         head
     }
 
@@ -427,27 +445,6 @@ impl Track {
         let config = self.lock().config.clone();
         config.ok_or_else(|| SessionError::Encoder("it sent no headers".into()))
     }
-
-    pub(super) fn view(&self) -> TrackView {
-        let state = self.lock();
-        let growing = state.growing.iter();
-        let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
-        let plan = &self.core.plan;
-        TrackView {
-            ready: state.scheduler.ready_ranges(),
-            growing: unfinished.map(|(_, growing)| growing.len()).collect(),
-            counts_units: match plan.main_video() {
-                Some(video) => self.id.kind == TrackKind::Video && video.encode.is_some(),
-                None => plan.main_audio().is_some_and(|a| a.encode.is_some()),
-            },
-            made: state.scheduler.made_count(),
-            heads: state.scheduler.heads().map(|(_, next)| next).collect(),
-            paused: !state.heads.is_empty() && state.paused >= state.heads.len(),
-            speed: state.scheduler.speed(),
-            last_failure: state.last_failure.clone(),
-            disk_error: state.disk_error.clone(),
-        }
-    }
 }
 
 /// What heads do with a track.
@@ -590,13 +587,10 @@ impl Track {
         Duration::from_millis(self.core.context.now_ms().saturating_sub(asked))
     }
 
-    pub(super) fn count_paused(&self, paused: bool) {
-        let mut state = self.lock();
-        state.paused = if paused {
-            state.paused + 1
-        } else {
-            state.paused.saturating_sub(1)
-        };
+    pub(super) fn note_paused(&self, head: HeadId, paused: bool) {
+        if let Some(working) = self.lock().heads.get_mut(&head) {
+            working.paused = paused;
+        }
     }
 
     pub(super) fn observe_start(&self, latency: Duration) {
@@ -605,8 +599,12 @@ impl Track {
             .observe_start(latency.as_millis() as u32);
     }
 
-    pub(super) fn observe_speed(&self, ratio: f64) {
-        self.lock().scheduler.observe_speed(ratio);
+    pub(super) fn observe_speed(&self, head: HeadId, ratio: f64) {
+        let mut state = self.lock();
+        if let Some(working) = state.heads.get_mut(&head) {
+            working.speed = Some(ratio);
+        }
+        state.scheduler.observe_speed(ratio);
     }
 
     /// A head is gone; its process has ended. What it began and nobody reads is dropped.

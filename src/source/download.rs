@@ -103,7 +103,7 @@ impl SourceClient {
 }
 
 /// The next bytes of a body; `None` at its end.
-async fn next(body: &mut Incoming) -> Result<Option<bytes::Bytes>, SourceError> {
+pub(super) async fn next(body: &mut Incoming) -> Result<Option<bytes::Bytes>, SourceError> {
     loop {
         match timeout(TIMEOUT, body.frame()).await {
             Err(_) => return Err(SourceError::Timeout),

@@ -22,6 +22,7 @@ mod keyframes;
 mod policy;
 mod post;
 mod reader;
+mod whole;
 
 pub use authorization::Authorization;
 pub use client::{SourceClient, Validators};
@@ -35,6 +36,7 @@ pub use keyframes::read_keyframe_index;
 pub use policy::{SourcePolicy, SourceSettings, SourceSettingsError};
 pub use post::Poster;
 pub use reader::RangeReader;
+pub use whole::WholeSource;
 
 #[cfg(test)]
 mod ffmpeg_tests;

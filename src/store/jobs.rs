@@ -70,6 +70,9 @@ const LIST_NEWEST: &str = "SELECT * FROM jobs \
 const EXPIRED: &str = "SELECT * FROM jobs WHERE state = 'leased' AND lease_expires_at <= $1 \
      ORDER BY lease_expires_at LIMIT $2";
 
+const ENDED: &str = "SELECT * FROM jobs WHERE kind = $1 AND state IN ('done', 'failed', 'cancelled') \
+     AND updated_at < $2 ORDER BY seq LIMIT $3";
+
 const HELD_BY: &str =
     "SELECT * FROM jobs WHERE state = 'leased' AND (lease_worker = $1 OR lease_carrier = $1)";
 
@@ -225,6 +228,24 @@ impl Store {
         let rows: Vec<JobRow> = on_either!(self, read, |pool| {
             sqlx::query_as(EXPIRED)
                 .bind(now.as_millis())
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?
+        });
+        jobs(rows)
+    }
+
+    /// Jobs of `kind` that were final before `before`, at most `limit`.
+    pub async fn ended(
+        &self,
+        kind: JobKind,
+        before: UnixMillis,
+        limit: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        let rows: Vec<JobRow> = on_either!(self, read, |pool| {
+            sqlx::query_as(ENDED)
+                .bind(kind.name())
+                .bind(before.as_millis())
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await?

@@ -63,7 +63,14 @@ impl TestApp {
     /// A gateway whose configuration `change` has changed. Its folder is a root of sources; so is
     /// the folder of real media.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// The same in a folder that another one has left.
+    pub(crate) async fn within(
+        folder: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> TestApp {
         let mut config = Config::default();
         config.server.host = "127.0.0.1".into();
         config.server.port = 0;
@@ -175,6 +182,11 @@ impl TestApp {
 
     pub(crate) async fn stop(self) {
         self.gateway.stop().await;
+    }
+
+    /// The gateway, and the folder that outlives it.
+    pub(crate) fn apart(self) -> (Gateway, tempfile::TempDir) {
+        (self.gateway, self.folder)
     }
 }
 

@@ -122,6 +122,199 @@ async fn what_cannot_be_played_is_refused_in_words() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submitted_file_is_made_waited_for_and_fetched() {
+    let app = TestApp::start().await;
+    let folder = app.folder.path();
+    clip(folder, "film.mkv");
+    let url = app.gateway.url();
+    let base = ["submit", "film.mkv", "--gateway", &url];
+    let args = [
+        &base[..],
+        &["--codec", "vp9", "--wait", "-o", "out.webm", "--json"],
+    ]
+    .concat();
+    let output = run(folder, &args).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let size = std::fs::metadata(folder.join("out.webm")).unwrap().len();
+    assert_eq!(
+        (&told["status"], &told["size_bytes"]),
+        (&"ready".into(), &size.into())
+    );
+    assert_eq!(video_codec(&folder.join("out.webm")), "vp9");
+    assert!(
+        app.get(told["download_url"].as_str().unwrap())
+            .await
+            .body
+            .len() as u64
+            == size
+    );
+
+    // Without waiting, the job's name is enough to ask for it later.
+    let args = [&base[..], &["--format", "mkv"]].concat();
+    let output = run(folder, &args).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let job = text
+        .strip_prefix("job:     ")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let status = app
+        .get(&format!("/api/transcode/{job}/status"))
+        .await
+        .json();
+    assert_eq!(status["mode"], "batch", "{status}");
+
+    std::fs::write(folder.join("none.mkv"), "no film at all").unwrap();
+    let args = ["submit", "none.mkv", "--gateway", &url, "-o", "none.mp4"];
+    let failed = run(folder, &args).await;
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(
+        stderr(&failed).contains("ghoststream: job "),
+        "{}",
+        stderr(&failed)
+    );
+    assert!(!folder.join("none.mp4").exists());
+    let args = [&base[..], &["-o", "out.avi"]].concat();
+    let refused = run(folder, &args).await;
+    assert!(
+        stderr(&refused).contains(".mp4, .mkv or .webm"),
+        "{}",
+        stderr(&refused)
+    );
+    app.stop().await;
+}
+
+/// What the first video of a file is encoded with.
+fn video_codec(file: &Path) -> String {
+    #[expect(clippy::disallowed_methods, reason = "the second opinion")]
+    let mut probe = Command::new("ffprobe");
+    probe.args(["-v", "error", "-select_streams", "v:0", "-of", "csv=p=0"]);
+    probe.args(["-show_entries", "stream=codec_name"]).arg(file);
+    String::from_utf8(probe.output().unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_made_without_a_gateway_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    clip(folder, "film.mkv");
+    std::fs::write(
+        folder.join("ghoststream.yaml"),
+        "hardware: {prefer_hw_accel: false}",
+    )
+    .unwrap();
+    let args = [
+        "transcode",
+        "film.mkv",
+        "out.mp4",
+        "--codec",
+        "h265",
+        "--json",
+    ];
+    let made = run(folder, &args).await;
+    assert!(made.status.success(), "{}", stderr(&made));
+    let told: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(told["encoded_by"], "software", "{told}");
+    assert_eq!(video_codec(&folder.join("out.mp4")), "hevc");
+
+    let again = run(folder, &args).await;
+    assert!(stderr(&again).contains("--overwrite"), "{}", stderr(&again));
+    let args = [
+        "transcode",
+        "film.mkv",
+        "out.mp4",
+        "-y",
+        "--resolution",
+        "360p",
+    ];
+    let replaced = run(folder, &args).await;
+    assert!(replaced.status.success(), "{}", stderr(&replaced));
+    assert_eq!(video_codec(&folder.join("out.mp4")), "h264");
+
+    std::fs::write(folder.join("none.mkv"), "no film at all").unwrap();
+    for (source, output, words) in [
+        ("film.mkv", "out.avi", "must end in .mp4, .mkv or .webm"),
+        ("none.mkv", "none.mp4", "is not media"),
+        ("film.mkv", "nowhere/out.mp4", "cannot write beside"),
+        ("absent.mkv", "absent.mp4", "no such file"),
+    ] {
+        let failed = run(folder, &["transcode", source, output]).await;
+        assert_eq!(failed.status.code(), Some(1), "{source}");
+        let told = stderr(&failed);
+        assert!(told.to_lowercase().contains(words), "{told}");
+        assert!(!folder.join(output).exists(), "{output}");
+    }
+    let left = std::fs::read_dir(folder).unwrap();
+    let left = left.filter(|e| {
+        e.as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains("part")
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_transcode_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let long = folder.join("long.mkv");
+    let source = "testsrc2=s=1280x720:r=25:d=120";
+    ffmpeg(&[
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-c:v",
+        "mpeg2video",
+        long.to_str().unwrap(),
+    ]);
+    std::fs::write(
+        folder.join("ghoststream.yaml"),
+        "hardware: {prefer_hw_accel: false}",
+    )
+    .unwrap();
+    let mut command = program(folder, &["transcode", "long.mkv", "out.mp4"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let hidden = |e: std::io::Result<std::fs::DirEntry>| {
+        let name = e.unwrap().file_name().to_string_lossy().into_owned();
+        name.starts_with(".out.mp4.part-").then_some(name)
+    };
+    let begun = async || {
+        let mut parts = std::fs::read_dir(folder).unwrap().filter_map(hidden);
+        let part = parts.next().map(|p| folder.join(p).join("output.mp4"));
+        part.is_some_and(|p| p.exists())
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while !begun().await {
+        assert!(Instant::now() < until, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let status = tokio::task::spawn_blocking(move || (child.wait().unwrap(), child));
+    let (status, child) = status.await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    let told = std::io::read_to_string(child.stderr.unwrap()).unwrap();
+    assert!(told.contains("interrupted"), "{told}");
+    assert!(!folder.join("out.mp4").exists());
+    assert_eq!(
+        std::fs::read_dir(folder)
+            .unwrap()
+            .filter_map(hidden)
+            .count(),
+        0
+    );
+}
+
 #[tokio::test]
 async fn a_wrong_start_is_told_in_one_line_that_names_the_key() {
     let folder = tempfile::tempdir().unwrap();

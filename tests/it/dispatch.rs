@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ghoststream::artifact::{ArtifactName, ArtifactStore};
 use ghoststream::base::{QueueId, UnixMillis, WorkerId};
 use ghoststream::dispatch::{Clock, DispatchError, DispatchParts, DispatchSettings, Dispatcher};
 use ghoststream::job::{
@@ -526,6 +527,53 @@ async fn chaos_loses_nothing_and_does_nothing_twice() {
         for desk in desks {
             desk.stop().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_is_forgotten_with_its_results() {
+    on_each(async |database| {
+        let desk = Desk::on(database).await;
+        let folder = tempfile::tempdir().unwrap();
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        let artifacts = ArtifactStore::open(&url, 1 << 20).unwrap();
+        for name in ["old", "open", "late"] {
+            desk.submit(name, &[]).await;
+            for file in ["1-output.mp4", "2-output.mp4"] {
+                let artifact = ArtifactName::new(id(name), file).unwrap();
+                let mut upload = artifacts.upload(&artifact).await.unwrap();
+                upload
+                    .write(bytes::Bytes::from_static(b"film"))
+                    .await
+                    .unwrap();
+                upload.finish().await.unwrap();
+            }
+        }
+        let keep = Duration::from_secs(3600);
+        desk.dispatcher.cancel(&id("old")).await.unwrap();
+        desk.after(keep).await;
+        desk.dispatcher.cancel(&id("late")).await.unwrap();
+        let forget = async || {
+            desk.dispatcher
+                .forget_ended(&artifacts, keep)
+                .await
+                .unwrap()
+        };
+        assert_eq!(forget().await, 0);
+        desk.after(Duration::from_secs(1)).await;
+        assert_eq!(forget().await, 1);
+        let gone = desk.dispatcher.get(&id("old")).await.unwrap_err();
+        assert!(matches!(gone, DispatchError::NoSuchJob), "{gone}");
+        assert_eq!(desk.state("open").await, JobState::Ready);
+        assert_eq!(desk.state("late").await, JobState::Cancelled);
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["late", "open"]);
+        desk.stop().await;
     })
     .await;
 }

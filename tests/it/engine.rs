@@ -204,6 +204,11 @@ struct EngineProcess(std::process::Child);
 
 impl EngineProcess {
     fn start(app: &TestApp, name: &str, key: Option<&str>) -> EngineProcess {
+        Self::of(app, name, key, &["--server", &app.gateway.url()])
+    }
+
+    /// `server` says where the gateway is, if anything does.
+    fn of(app: &TestApp, name: &str, key: Option<&str>, server: &[&str]) -> EngineProcess {
         let folder = app.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let config = json!({
@@ -215,15 +220,8 @@ impl EngineProcess {
         std::fs::write(folder.join("config.yaml"), config.to_string()).unwrap();
         #[expect(clippy::disallowed_methods, reason = "the engine under test")]
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ghoststream"));
-        command.args([
-            "engine",
-            "--server",
-            &app.gateway.url(),
-            "--id",
-            name,
-            "--concurrency",
-            "1",
-        ]);
+        command.args(["engine", "--id", name, "--concurrency", "1"]);
+        command.args(server);
         command.arg("--config").arg(folder.join("config.yaml"));
         command.env_remove("GHOSTSTREAM_API_KEY");
         if let Some(key) = key {
@@ -279,6 +277,12 @@ async fn an_engine_elsewhere_fetches_works_and_delivers() {
         (&json!("completed"), &json!("worker-1")),
         "{job}"
     );
+    let engines = app.request(Method::GET, "/api/v2/engines", &key, Bytes::new());
+    let engines = engines.await.json();
+    let engines = engines["engines"].as_array().unwrap().iter();
+    let own = engines.clone().find(|e| e["id"] == "worker-1").unwrap();
+    let measured = own["abilities"]["benchmark_seconds"].as_f64();
+    assert!(measured.is_some_and(|s| s > 0.0), "{own}");
     // The address carries its right, and without it there is none.
     fetch_whole_and_in_part(&app, &job, "vp9").await;
     let url = job["output_url"].as_str().unwrap();
@@ -290,6 +294,45 @@ async fn an_engine_elsewhere_fetches_works_and_delivers() {
         .request(Method::PUT, &forged, &key, Bytes::from_static(b"x"))
         .await;
     assert_eq!(put.status, StatusCode::CONFLICT);
+    engine.signal(Signal::SIGTERM);
+    assert!(engine.ended().await.success());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_finds_its_gateway_by_itself() {
+    if !crate::discovery::multicast_works() {
+        return;
+    }
+    let name = format!("Found {}", uuid::Uuid::new_v4().simple());
+    let app = TestApp::with(|c| {
+        c.local_engine.enabled = false;
+        c.mdns.enabled = true;
+        c.mdns.service_name = name.clone();
+    })
+    .await;
+    // Others may announce gateways on this network too: the search finds ours among them.
+    let ours = async {
+        loop {
+            let found = ghoststream::discovery::find_gateways(Duration::from_secs(5)).await;
+            let name = name.replace(' ', "-");
+            if let Some(ours) = found.unwrap().into_iter().find(|g| g.name == name) {
+                return ours;
+            }
+        }
+    };
+    let ours = tokio::time::timeout(LIMIT, ours).await.unwrap();
+    assert_eq!(ours.url.port(), Some(app.gateway.address().port()));
+    let engine = EngineProcess::of(&app, "finder", None, &[]);
+    let log = app.folder.path().join("finder/log");
+    let connected = async {
+        while !std::fs::read_to_string(&log).is_ok_and(|l| l.contains("engine starts")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, connected).await.unwrap();
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("was found on the local network"), "{log}");
     engine.signal(Signal::SIGTERM);
     assert!(engine.ended().await.success());
     app.stop().await;

@@ -48,6 +48,8 @@ mod operations;
 #[cfg(test)]
 mod package;
 #[cfg(test)]
+mod peertube;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod progress;
@@ -69,3 +71,5 @@ mod runs;
 mod sharing;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod web_api;

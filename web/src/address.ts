@@ -6,24 +6,41 @@ export interface DeepLink {
   readonly job: string | null;
   /** `?source=`: fills the input; the user presses play. */
   readonly source: string | null;
+  /** `?t=`: where to begin, in seconds. */
+  readonly at: number;
 }
 
-/** Reads `?job=` and `?source=`; empty values count as absent. */
+/** Reads `?job=`, `?source=` and `?t=`; empty values count as absent. */
 export function readDeepLink(search: string): DeepLink {
   const query = new URLSearchParams(search);
   const value = (name: string): string | null => {
     const text = query.get(name)?.trim();
     return text ? text : null;
   };
-  return { job: value('job'), source: value('source') };
+  return { job: value('job'), source: value('source'), at: readTime(value('t') ?? '') ?? 0 };
+}
+
+/** A time as people write it: `90`, `1:30`, `1:02:03`, `1h2m3s`; null when it is none. */
+export function readTime(text: string): number | null {
+  const words = text.trim().toLowerCase();
+  if (/^\d+(\.\d+)?s?$/.test(words)) return parseFloat(words);
+  const parts = words.split(':');
+  if (parts.length >= 2 && parts.length <= 3 && parts.every((part) => /^\d{1,2}(\.\d+)?$/.test(part))) {
+    return parts.reduce((sum, part) => sum * 60 + parseFloat(part), 0);
+  }
+  const units = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(words);
+  if (units === null || words === '') return null;
+  const [, h = '0', m = '0', s = '0'] = units;
+  return Number(h) * 3600 + Number(m) * 60 + Number(s);
 }
 
 /** The page's address with the source in it, so that a reload or a copied link brings it back. */
-export function pageAddress(pageUrl: string, source: string): string {
+export function pageAddress(pageUrl: string, source: string, at = 0): string {
   const url = new URL(pageUrl);
   url.search = '';
   url.hash = '';
   if (source !== '') url.searchParams.set('source', source);
+  if (at >= 1) url.searchParams.set('t', String(Math.floor(at)));
   return url.href;
 }
 

@@ -57,3 +57,16 @@ export function sourceName(source: string): string {
     return last;
   }
 }
+
+/** How long ago something was, from milliseconds: `just now`, `5 min ago`. */
+export function ago(ms: number): string {
+  if (!Number.isFinite(ms)) return '';
+  return ms < 10_000 ? 'just now' : `${span(ms / 1000)} ago`;
+}
+
+/** A point in time as people here write it. */
+export function moment(time: string | null): string {
+  if (time === null) return '';
+  const at = new Date(time);
+  return Number.isNaN(at.getTime()) ? time : at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+}

@@ -1,5 +1,5 @@
 /** The order and the choice of a folder's entries. Pure. */
-import type { FileEntry } from './api';
+import type { FileEntry } from './client';
 
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
 

@@ -1,6 +1,9 @@
 import { render } from 'preact';
 import { App } from './components/App';
-import './style.css';
+import './style/base.css';
+import './style/shell.css';
+import './style/watch.css';
+import './style/pages.css';
 
 const root = document.getElementById('app');
 if (root !== null) render(<App />, root);

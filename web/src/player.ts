@@ -2,7 +2,7 @@
 import type Hls from 'hls.js';
 import type { ErrorData, HlsConfig, LoadPolicy } from 'hls.js';
 import workerUrl from 'hls.js/dist/hls.worker.js?url';
-import { reasonIn, statusWords } from './api';
+import { reasonIn, statusWords } from './client';
 
 /** Something went wrong in the player. Not fatal: it tries again by itself. */
 export interface Trouble {
@@ -10,6 +10,42 @@ export interface Trouble {
   readonly fatal: boolean;
   /** The browser lacks a decoder; asking the gateway for H.264 helps. */
   readonly codec: boolean;
+}
+
+/** Something a menu offers. */
+export interface Choice {
+  readonly id: number;
+  readonly name: string;
+}
+
+/** What the stream offers and what is chosen; -1 is "by itself" for sizes and "off" for subtitles. */
+export interface Choices {
+  readonly sizes: readonly Choice[];
+  readonly size: number;
+  /** The size that is shown now, whoever chose it. */
+  readonly shownSize: number;
+  readonly audios: readonly Choice[];
+  readonly audio: number;
+  readonly subtitles: readonly Choice[];
+  readonly subtitle: number;
+}
+
+export const NO_CHOICES: Choices = {
+  sizes: [],
+  size: -1,
+  shownSize: -1,
+  audios: [],
+  audio: -1,
+  subtitles: [],
+  subtitle: -1,
+};
+
+/** A stream that plays. */
+export interface Playback {
+  readonly end: () => void;
+  readonly chooseSize: (id: number) => void;
+  readonly chooseAudio: (id: number) => void;
+  readonly chooseSubtitle: (id: number) => void;
 }
 
 export interface PlayerView {
@@ -29,6 +65,17 @@ export interface PlayerView {
   readonly starts: readonly number[];
   readonly width: number;
   readonly height: number;
+  /** Seconds; 0 while it is not known. */
+  readonly duration: number;
+  readonly paused: boolean;
+  readonly ended: boolean;
+  readonly muted: boolean;
+  /** 0..1. */
+  readonly volume: number;
+  readonly rate: number;
+  /** What the browser has, in seconds. */
+  readonly buffered: ReadonlyArray<readonly [number, number]>;
+  readonly choices: Choices;
 }
 
 export const NO_PLAYER: PlayerView = {
@@ -42,6 +89,14 @@ export const NO_PLAYER: PlayerView = {
   starts: [],
   width: 0,
   height: 0,
+  duration: 0,
+  paused: true,
+  ended: false,
+  muted: false,
+  volume: 1,
+  rate: 1,
+  buffered: [],
+  choices: NO_CHOICES,
 };
 
 /** A segment far ahead is encoded when it is asked for: the first byte may take long, and that is no error. */
@@ -65,7 +120,6 @@ const policy = (maxLoadTimeMs: number, retries: number): LoadPolicy => ({
 const CONFIG: Partial<HlsConfig> = {
   enableWorker: true,
   workerPath: workerUrl,
-  startPosition: 0,
   startFragPrefetch: true,
   // Each level is an encoder of its own: no test download, and a cautious first choice.
   startLevel: -1,
@@ -116,17 +170,22 @@ function answerOf(details: unknown): { status: number | null; reason: string | n
   return { status: details.status, reason: reasonIn(body) };
 }
 
+function ranges(times: TimeRanges): Array<readonly [number, number]> {
+  return Array.from({ length: times.length }, (_, i) => [times.start(i), times.end(i)] as const);
+}
+
 /**
- * Plays `url` in `video` until the returned function is called. `since` is the
+ * Plays `url` in `video` from `at` seconds on, until `end` is called. `since` is the
  * `performance.now()` of the press of the button.
  */
 export function attach(
   video: HTMLVideoElement,
   url: string,
   since: number,
+  at: number,
   changed: (view: PlayerView) => void,
-): () => void {
-  let view: PlayerView = NO_PLAYER;
+): Playback {
+  let view: PlayerView = { ...NO_PLAYER, volume: video.volume, muted: video.muted };
   const ended = new AbortController();
   const update = (change: Partial<PlayerView>): void => {
     if (ended.signal.aborted) return;
@@ -165,31 +224,55 @@ export function attach(
   on('seeked', () => update({ seekingTo: null, position: video.currentTime }));
   on('waiting', () => update({ stalledAt: video.currentTime }));
   on('volumechange', () => {
-    if (view.silenced && !video.muted) update({ silenced: false });
+    update({ volume: video.volume, muted: video.muted, silenced: view.silenced && video.muted });
   });
+  on('ratechange', () => update({ rate: video.playbackRate }));
+  on('durationchange', () => update({ duration: Number.isFinite(video.duration) ? video.duration : 0 }));
+  on('play', () => update({ paused: false, ended: false }));
+  on('pause', () => update({ paused: true }));
+  on('ended', () => update({ ended: true, paused: true }));
+  on('progress', () => update({ buffered: ranges(video.buffered) }));
   on('playing', () => update({ stalledAt: null, blocked: false }));
-  on('timeupdate', () => update({ position: video.currentTime, stalledAt: null }));
+  on('timeupdate', () =>
+    update({ position: video.currentTime, stalledAt: null, buffered: ranges(video.buffered) }),
+  );
 
   let hls: Hls | null = null;
   void (async () => {
     const library = (await import('hls.js')).default;
     if (ended.signal.aborted) return;
     if (library.isSupported()) {
-      hls = withHls(library, video, url, { update, calm, fail, play, ended: ended.signal });
+      hls = withHls(library, video, url, at, { update, calm, fail, play, ended: ended.signal });
     } else if (video.canPlayType('application/vnd.apple.mpegurl') !== '') {
       on('error', () => void explainNative(url).then(fail));
-      video.src = url;
+      video.src = at > 0 ? `${url}#t=${at}` : url;
       play();
     } else {
       fail('this browser can play neither Media Source nor HLS');
     }
   })().catch(() => fail('the player could not be loaded from the gateway'));
 
-  return () => {
-    ended.abort();
-    hls?.destroy();
-    video.removeAttribute('src');
-    video.load();
+  return {
+    end: () => {
+      ended.abort();
+      hls?.destroy();
+      video.removeAttribute('src');
+      video.load();
+    },
+    chooseSize: (id) => {
+      if (hls === null) return;
+      // What is buffered plays on; the next segment is of the chosen size.
+      hls.nextLevel = id;
+      update({ choices: { ...view.choices, size: id } });
+    },
+    chooseAudio: (id) => {
+      if (hls !== null) hls.audioTrack = id;
+    },
+    chooseSubtitle: (id) => {
+      if (hls === null) return;
+      hls.subtitleTrack = id;
+      hls.subtitleDisplay = id >= 0;
+    },
   };
 }
 
@@ -201,9 +284,10 @@ interface Hooks {
   readonly ended: AbortSignal;
 }
 
-function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, hooks: Hooks): Hls {
+function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, at: number, hooks: Hooks): Hls {
   const { Events, ErrorTypes, ErrorDetails } = library;
-  const hls = new library(CONFIG);
+  const hls = new library({ ...CONFIG, startPosition: at });
+  const offer = (): void => hooks.update({ choices: choicesOf(hls) });
   let attempt = 0;
   let recoveries = 0;
   let havePlaylist = false;
@@ -212,6 +296,16 @@ function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, hook
     havePlaylist = true;
     hooks.play();
   });
+  for (const event of [
+    Events.MANIFEST_PARSED,
+    Events.LEVEL_SWITCHED,
+    Events.AUDIO_TRACKS_UPDATED,
+    Events.AUDIO_TRACK_SWITCHED,
+    Events.SUBTITLE_TRACKS_UPDATED,
+    Events.SUBTITLE_TRACK_SWITCH,
+  ] as const) {
+    hls.on(event, offer);
+  }
   hls.on(Events.LEVEL_LOADED, (_event, data) => {
     hooks.update({ starts: data.details.fragments.map((fragment) => fragment.start) });
   });
@@ -272,6 +366,25 @@ function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, hook
   hls.loadSource(url);
   hls.attachMedia(video);
   return hls;
+}
+
+/** The name of a rung: its height, by which people know it. */
+function sizeName(level: { readonly height: number; readonly width: number; readonly bitrate: number }): string {
+  if (level.height === 0) return `${Math.round(level.bitrate / 1000)} kbit/s`;
+  // What is wider than 16:9 is known by the height it would have.
+  return `${Math.max(level.height, Math.round((level.width * 9) / 16 / 2) * 2)}p`;
+}
+
+function choicesOf(hls: Hls): Choices {
+  return {
+    sizes: hls.levels.map((level, id) => ({ id, name: sizeName(level) })),
+    size: hls.autoLevelEnabled ? -1 : hls.nextLevel,
+    shownSize: hls.currentLevel,
+    audios: hls.audioTracks.map((track, id) => ({ id, name: track.name })),
+    audio: hls.audioTrack,
+    subtitles: hls.subtitleTracks.map((track, id) => ({ id, name: track.name })),
+    subtitle: hls.subtitleTrack,
+  };
 }
 
 /** A browser's own HLS hides what went wrong: the playlist is asked for once more to learn it. */

@@ -1,5 +1,5 @@
 /** Which part of the film is ready: the map, the share, the time ahead. Pure. */
-import type { Job, SegmentMap } from './api';
+import type { Job, SegmentMap } from './client';
 
 /** A stretch of the film, in seconds. */
 export interface Stretch {

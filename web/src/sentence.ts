@@ -1,5 +1,5 @@
 /** What happens, in words: one sentence from the job and the player. Pure. */
-import type { Job } from './api';
+import type { Job } from './client';
 import { clock, percent, span, speed } from './format';
 import type { PlayerView } from './player';
 import { readyAhead, readyShare } from './ready';

@@ -1,5 +1,5 @@
 /** One job at a time: starts it, follows it, gives it back. */
-import { ApiError, type Gateway, type Job, type PlayRequest } from './api';
+import { ApiError, type Gateway, type Job, type PlayRequest } from './client';
 
 export type SessionView =
   | { readonly kind: 'none' }
@@ -23,6 +23,22 @@ const TIMING: Timing = { pollMs: 1000, slowPollMs: 5000, releaseMs: 2000 };
 
 /** One unanswered question is not shown: a busy machine may miss one. */
 const LOST_AFTER = 2;
+
+const NO_JOB: Job = {
+  id: '',
+  state: 'ready',
+  progress: 100,
+  durationSeconds: null,
+  madeSeconds: 0,
+  source: null,
+  streamUrl: null,
+  error: null,
+  speed: null,
+  phase: 'ready',
+  segments: null,
+  warnings: [],
+  shared: false,
+};
 
 export class JobSession {
   #view: SessionView = { kind: 'none' };
@@ -74,6 +90,16 @@ export class JobSession {
     } catch (error) {
       if (!turn.aborted) this.#show(refused(error));
     }
+  }
+
+  /** Plays what is there already, without a job. */
+  playDone(streamUrl: string, durationSeconds: number | null): void {
+    this.#newTurn({
+      kind: 'job',
+      contact: 'good',
+      job: { ...NO_JOB, streamUrl, durationSeconds },
+    });
+    void this.#releaseOwned();
   }
 
   /** Stops what is playing and gives its job back. */

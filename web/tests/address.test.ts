@@ -1,19 +1,35 @@
 import { describe, expect, it } from 'vitest';
-import { baseOf, pageAddress, readDeepLink, sameOrigin } from '../src/address';
+import { baseOf, pageAddress, readDeepLink, readTime, sameOrigin } from '../src/address';
 
 describe('deep links', () => {
   it('reads the job and the source', () => {
-    expect(readDeepLink('?job=abc')).toEqual({ job: 'abc', source: null });
+    expect(readDeepLink('?job=abc')).toEqual({ job: 'abc', source: null, at: 0 });
     expect(readDeepLink('?source=https%3A%2F%2Fh%2Ff.mkv%3Fa%3D1%26b%3D2')).toEqual({
       job: null,
       source: 'https://h/f.mkv?a=1&b=2',
+      at: 0,
     });
-    expect(readDeepLink('?job=&source=%20')).toEqual({ job: null, source: null });
+    expect(readDeepLink('?job=&source=%20&t=x')).toEqual({ job: null, source: null, at: 0 });
   });
   it('writes an address that reads back as the same source', () => {
     const source = 'http://h/ä b.mkv?x=1&y=#2';
-    const address = pageAddress('http://gw:8765/?job=old#x', source);
-    expect(readDeepLink(new URL(address).search)).toEqual({ job: null, source });
+    const address = pageAddress('http://gw:8765/?job=old#x', source, 90.7);
+    expect(readDeepLink(new URL(address).search)).toEqual({ job: null, source, at: 90 });
+  });
+  it('reads times as people write them', () => {
+    const times: Array<[string, number | null]> = [
+      ['90', 90],
+      ['90s', 90],
+      ['1:30', 90],
+      ['1:02:03', 3723],
+      ['1h2m3s', 3723],
+      ['2m', 120],
+      ['', null],
+      ['soon', null],
+      ['1:2:3:4', null],
+      ['-5', null],
+    ];
+    for (const [text, seconds] of times) expect(readTime(text), text).toBe(seconds);
   });
 });
 

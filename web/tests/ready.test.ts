@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readJob, type Job } from '../src/api';
+import { readJob, type Job } from '../src/client';
 import { lengthSoFar, readyAhead, readyShare, readyStretches } from '../src/ready';
 
 const job = (extra: object): Job => readJob({ job_id: 'a', status: 'processing', progress: 10, duration: 100, ...extra });

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { readJob } from '../src/api';
+import { readJob } from '../src/client';
 import { NO_PLAYER, networkWords, retryDelayMs, type PlayerView } from '../src/player';
 import { sentence } from '../src/sentence';
 import type { SessionView } from '../src/session';

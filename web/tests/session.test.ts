@@ -1,9 +1,9 @@
 import { describe, expect, it, vi } from 'vitest';
-import { ApiError, Gateway, readJob, type Job } from '../src/api';
+import { ApiError, Gateway, readJob, type Job } from '../src/client';
 import { JobSession, type SessionView } from '../src/session';
 
 const TIMING = { pollMs: 1, slowPollMs: 1, releaseMs: 50 };
-const request = (source: string) => ({ source, resolution: 'original', video: 'h264' }) as const;
+const request = (source: string) => ({ source, quality: 'original', video: 'h264' }) as const;
 const job = (id: string, extra: object = {}): Job => readJob({ job_id: id, status: 'processing', progress: 1, ...extra });
 
 /** A gateway whose answers the test decides; it writes down what it is asked. */

@@ -203,9 +203,25 @@ fn progress_stays_within_its_bounds() {
     }
 }
 
+#[test]
+fn a_turn_is_changed_until_the_job_is_final() {
+    let sooner = Event::Prioritise { priority: 7 };
+    let (first, effects) = apply(job(1, 0), sooner.clone(), at(0)).unwrap();
+    assert_eq!((first.priority, effects), (7, Effects::default()));
+    let leased = apply(first, claim(LeaseToken::random()), at(1)).unwrap().0;
+    let later = Event::Prioritise { priority: -1 };
+    let (leased, _) = apply(leased, later, at(2)).unwrap();
+    assert_eq!((leased.priority, leased.state), (-1, JobState::Leased));
+    let (over, _) = apply(leased, done(Proof::Word), at(3)).unwrap();
+    assert_eq!(
+        apply(over, sooner, at(4)).unwrap_err(),
+        Refused::Final(JobState::Done)
+    );
+}
+
 /// What the model of the properties may do next; numbers choose tokens and how far the clock goes.
 fn events() -> impl Strategy<Value = Vec<(u8, usize, u16)>> {
-    proptest::collection::vec((0u8..11, 0usize..4, 0u16..60), 1..80)
+    proptest::collection::vec((0u8..12, 0usize..4, 0u16..60), 1..80)
 }
 
 proptest! {
@@ -229,6 +245,7 @@ proptest! {
                 7 => Event::Release { proof },
                 8 => Event::Expire,
                 9 => Event::Cancel,
+                10 => Event::Prioritise { priority: i32::from(step) - 30 },
                 _ => Event::Retry,
             };
             let before = job.clone();
@@ -249,6 +266,13 @@ proptest! {
                 | Event::Fail { .. } | Event::Release { .. });
             if let (true, Proof::Token(token)) = (uses, proof) {
                 prop_assert!(before.is_held_by(token), "only the holder's token changes a job");
+            }
+            match event {
+                Event::Prioritise { priority } => {
+                    let changed = Job { priority, version: after.version, updated_at: now, ..before };
+                    prop_assert_eq!(&after, &changed, "nothing but its turn changes");
+                }
+                _ => prop_assert_eq!(after.priority, before.priority),
             }
             if let Event::Claim { token, .. } = event {
                 tokens.push(token);

@@ -1,20 +1,23 @@
-import { useEffect, useMemo, useState } from 'preact/hooks';
-import { baseOf, pageAddress, readDeepLink, sameOrigin } from '../address';
-import { Gateway, type PlayRequest } from '../api';
-import { clock, sourceName } from '../format';
-import { NO_PLAYER, type PlayerView } from '../player';
-import { lengthSoFar, readyStretches } from '../ready';
-import { sentence } from '../sentence';
-import { JobSession, type SessionView } from '../session';
-import { FilePicker } from './FilePicker';
-import { Ghost } from './icons';
+import type { JSX } from 'preact';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { baseOf } from '../address';
+import { Gateway } from '../client';
+import { Live, type LiveView, NO_LIVE } from '../live';
+import { Jobs } from '../pages/Jobs';
+import { Machines } from '../pages/Machines';
+import { Scenes } from '../pages/Scenes';
+import { Settings } from '../pages/Settings';
+import { Watch } from '../pages/Watch';
+import { type Page, hashOf, useRoute } from '../route';
+import { type Shared, SharedContext } from '../shared';
 import { KeyForm } from './KeyForm';
-import { ReadyMap } from './ReadyMap';
-import { SourceForm } from './SourceForm';
-import { Stage } from './Stage';
+import { Keys } from './Keys';
+import { MakeFile } from './MakeFile';
+import { Ghost, JobsIcon, MachinesIcon, ScenesIcon, SettingsIcon, WatchIcon } from './icons';
 
 const BASE = baseOf(location.href);
-const LINK = readDeepLink(location.search);
+/** Where the key is kept: as long as the tab is open. */
+const KEPT_KEY = 'ghoststream-api-key';
 
 /** A random name for this visit; `crypto.randomUUID` is missing on plain-HTTP pages. */
 function visitName(): string {
@@ -22,173 +25,172 @@ function visitName(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+function kept(): string | null {
+  try {
+    return sessionStorage.getItem(KEPT_KEY);
+  } catch {
+    // Storage may be forbidden; then the key lives as long as the page.
+    return null;
+  }
+}
+
+function keep(key: string): void {
+  try {
+    sessionStorage.setItem(KEPT_KEY, key);
+  } catch {
+    // As above.
+  }
+}
+
+const PAGES: ReadonlyArray<readonly [Page, string, () => JSX.Element]> = [
+  ['watch', 'Watch', WatchIcon],
+  ['jobs', 'Jobs', JobsIcon],
+  ['scenes', 'Scenes', ScenesIcon],
+  ['machines', 'Machines', MachinesIcon],
+  ['settings', 'Settings', SettingsIcon],
+];
+
+interface Message {
+  readonly words: string;
+  readonly bad: boolean;
+  readonly at: number;
+}
+
 export function App() {
-  const [request, setRequest] = useState<PlayRequest>({
-    source: LINK.source ?? '',
-    resolution: 'original',
-    video: 'h264',
-  });
-  const [session, setSession] = useState<SessionView>({ kind: 'none' });
-  const [playing, setPlaying] = useState({ name: '', since: 0 });
-  const [shown, setShown] = useState<{ view: PlayerView; since: number }>({ view: NO_PLAYER, since: 0 });
-  // The player of the former film may still speak while it is taken down.
-  const player = shown.since === playing.since ? shown.view : NO_PLAYER;
-  const [browsing, setBrowsing] = useState(false);
-
-  const gateway = useMemo(() => new Gateway(BASE, visitName()), []);
-  const jobs = useMemo(() => new JobSession(gateway, setSession), []);
-
-  const begin = (name: string): void => setPlaying({ name, since: performance.now() });
-  const play = (wanted: PlayRequest = request): void => {
-    const source = wanted.source.trim();
-    if (source === '') return;
-    begin(sourceName(source));
-    history.replaceState(null, '', pageAddress(location.href, source));
-    void jobs.play({ ...wanted, source });
-  };
-  const openLink = (id: string): void => {
-    begin('');
-    void jobs.open(id);
-  };
-
-  useEffect(() => {
-    if (LINK.job !== null) openLink(LINK.job);
-    const leave = (): void => jobs.leave();
-    addEventListener('pagehide', leave);
-    return () => removeEventListener('pagehide', leave);
+  const route = useRoute();
+  const gateway = useMemo(() => {
+    const made = new Gateway(BASE, visitName());
+    made.useKey(kept());
+    return made;
   }, []);
+  const [view, setView] = useState<LiveView>(NO_LIVE);
+  const events = useMemo(() => new Live(gateway, setView), []);
+  const [keyed, setKeyed] = useState(0);
+  const [locked, setLocked] = useState(false);
+  const [message, setMessage] = useState<Message | null>(null);
+  const [making, setMaking] = useState<string | null>(null);
+  const [keys, setKeys] = useState(false);
+  const main = useRef<HTMLElement>(null);
 
   useEffect(() => {
-    document.title = playing.name === '' || session.kind === 'none' ? 'GhostStream' : `${playing.name} · GhostStream`;
-  }, [playing.name, session.kind]);
-
-  const job = session.kind === 'job' ? session.job : null;
-  // A link to a job says only its id.
+    events.start();
+    return () => events.stop();
+  }, []);
   useEffect(() => {
-    const source = job?.source ?? null;
-    if (source === null || playing.name !== '') return;
-    setPlaying({ ...playing, name: sourceName(source) });
-    if (request.source === '') setRequest({ ...request, source });
-  }, [job?.source]);
-  const said = sentence(session, player);
-  const broken = job !== null && (job.state === 'error' || job.state === 'cancelled');
-  const over = broken || player.trouble?.fatal === true;
-  // What is buffered stays watchable when a job ends under the viewer.
-  const streamUrl = job?.streamUrl != null && !(over && player.firstPictureMs === null) ? sameOrigin(job.streamUrl, BASE) : null;
-  const stretches = job === null ? [] : readyStretches(job, player.starts);
-  const active = session.kind !== 'none' && session.kind !== 'parted';
-  const facts = [
-    job?.durationSeconds != null ? clock(job.durationSeconds) : null,
-    player.width > 0 ? `${player.width} × ${player.height}` : null,
-    player.firstPictureMs !== null ? `first picture after ${(player.firstPictureMs / 1000).toFixed(1)} s` : null,
-  ].filter((fact) => fact !== null);
+    if (view.contact === 'locked') setLocked(true);
+  }, [view.contact]);
+  useEffect(() => {
+    if (message === null) return undefined;
+    const timer = setTimeout(() => setMessage(null), message.bad ? 8000 : 4000);
+    return () => clearTimeout(timer);
+  }, [message]);
+
+  const name = PAGES.find(([page]) => page === route.page)?.[1] ?? '';
+  const first = useRef(true);
+  useEffect(() => {
+    if (route.page !== 'watch') document.title = `${name} · GhostStream`;
+    if (first.current) {
+      first.current = false;
+      return;
+    }
+    // Another page is a new beginning: for the eye and for the keyboard.
+    scrollTo({ top: 0, behavior: 'instant' });
+    main.current?.querySelector<HTMLElement>(`[data-page="${route.page}"] h1`)?.focus({ preventScroll: true });
+  }, [route.page]);
+
+  const onLocked = useCallback(() => setLocked(true), []);
+  const say = useCallback((words: string, bad = false) => setMessage({ words, bad, at: Date.now() }), []);
+  const shared: Shared = { gateway, base: BASE, live: view, keyed, onLocked, say };
+  // Jobs that share a stream share its encoders.
+  const encoders = new Map(view.streams.map((stream) => [stream.stream ?? stream.job_id, stream.encoders]));
+  const working = [...encoders.values()].reduce((sum, count) => sum + count, 0) + view.files.size;
 
   return (
-    <>
-      <header class="top">
-        <a href={BASE} class="brand">
+    <SharedContext.Provider value={shared}>
+      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), main.current?.focus())}>
+        To the content
+      </a>
+      <header class="rail">
+        <a href={hashOf('watch')} class="brand" aria-label="GhostStream">
           <Ghost class="brand-ghost" />
-          GhostStream
+          <span>GhostStream</span>
         </a>
+        <nav aria-label="Pages">
+          <ul>
+            {PAGES.map(([page, words, Icon]) => (
+              <li key={page}>
+                <a href={hashOf(page)} class="tab-link" aria-current={page === route.page ? 'page' : undefined}>
+                  <Icon />
+                  <span>{words}</span>
+                  {page === 'jobs' && working > 0 && (
+                    <span class="badge">
+                      {working}
+                      <span class="sr"> at work</span>
+                    </span>
+                  )}
+                </a>
+              </li>
+            ))}
+          </ul>
+        </nav>
+        <p class="contact" data-contact={view.contact}>
+          <span class="dot" aria-hidden="true" />
+          {CONTACT[view.contact]}
+        </p>
       </header>
-      <main>
-        <h1 class="sr">Play a video</h1>
-        <SourceForm request={request} onChange={setRequest} onPlay={() => play()} onBrowse={() => setBrowsing(true)} />
-        {session.kind === 'refused' && session.status === 401 && (
-          <KeyForm
-            onKey={(key) => {
-              gateway.useKey(key);
-              if (request.source.trim() !== '') play();
-              else if (LINK.job !== null) openLink(LINK.job);
-            }}
-          />
+      <main id="main" ref={main} tabIndex={-1}>
+        <div data-page="watch">
+          <Watch active={route.page === 'watch'} onKeys={() => setKeys(true)} onMake={setMaking} />
+        </div>
+        {route.page !== 'watch' && (
+          <div data-page={route.page}>
+            {route.page === 'jobs' && <Jobs events={events} onMake={() => setMaking('')} />}
+            {route.page === 'scenes' && <Scenes chosen={route.detail} />}
+            {route.page === 'machines' && <Machines />}
+            {route.page === 'settings' && <Settings />}
+          </div>
         )}
-        <section class="theatre" aria-label="Player">
-          <Stage
-            url={streamUrl}
-            since={playing.since}
-            name={playing.name === '' ? 'Video' : playing.name}
-            waiting={active && player.firstPictureMs === null && !player.blocked && said.tone !== 'bad'}
-            inviting={session.kind === 'none'}
-            silenced={player.silenced}
-            onView={(view, since) => setShown({ view, since })}
-          />
-          {session.kind !== 'none' && (
-            <div class="below">
-              {streamUrl !== null && (
-                <ReadyMap stretches={stretches} duration={job === null ? null : lengthSoFar(job)} position={player.position} />
-              )}
-              <div class="line">
-                <p class="status" data-tone={said.tone} data-key={said.key} id="status">
-                  <span class="dot" aria-hidden="true" />
-                  <span>{said.text}</span>
-                </p>
-                {active && (
-                  <button
-                    type="button"
-                    class="plain"
-                    onClick={() => {
-                      begin('');
-                      jobs.stop();
-                    }}
-                  >
-                    {said.tone === 'bad' ? 'Close' : 'Stop'}
-                  </button>
-                )}
-              </div>
-              {player.trouble?.codec === true && request.video === 'copy' && request.source.trim() !== '' && (
-                <button
-                  type="button"
-                  class="plain"
-                  onClick={() => {
-                    const converted: PlayRequest = { ...request, video: 'h264' };
-                    setRequest(converted);
-                    play(converted);
-                  }}
-                >
-                  Convert it to H.264 and play
-                </button>
-              )}
-              {playing.name !== '' && <p class="title">{playing.name}</p>}
-              {streamUrl !== null && facts.length > 0 && <p class="facts">{facts.join(' · ')}</p>}
-              {job !== null && job.warnings.length > 0 && (
-                <ul class="warnings" aria-label="Warnings">
-                  {job.warnings.map((warning) => (
-                    <li key={warning}>{warning}</li>
-                  ))}
-                </ul>
-              )}
-            </div>
-          )}
-        </section>
-        <Announcement sentenceKey={said.key} text={said.text} urgent={said.tone === 'bad'} />
       </main>
-      {browsing && (
-        <FilePicker
-          gateway={gateway}
-          onPick={(path) => {
-            setBrowsing(false);
-            setRequest({ ...request, source: path });
-            document.querySelector<HTMLButtonElement>('.source .primary')?.focus();
+      {making !== null && (
+        <MakeFile
+          source={making}
+          onClose={() => setMaking(null)}
+          onMade={() => {
+            setMaking(null);
+            say('It is in the queue.');
+            location.hash = hashOf('jobs');
           }}
-          onClose={() => setBrowsing(false)}
         />
       )}
-    </>
+      {keys && <Keys onClose={() => setKeys(false)} />}
+      {locked && (
+        <KeyForm
+          key={keyed}
+          again={keyed > 0}
+          onClose={() => setLocked(false)}
+          onKey={(key) => {
+            gateway.useKey(key);
+            keep(key);
+            setLocked(false);
+            setKeyed(keyed + 1);
+            events.start();
+          }}
+        />
+      )}
+      <div class="messages" role="status" aria-live="polite">
+        {message !== null && (
+          <p key={message.at} class={message.bad ? 'message message-bad' : 'message'}>
+            {message.words}
+          </p>
+        )}
+      </div>
+    </SharedContext.Provider>
   );
 }
 
-/** Tells a screen reader when the situation changes, not each second when a figure does. */
-function Announcement({ sentenceKey, text, urgent }: { sentenceKey: string; text: string; urgent: boolean }) {
-  const spoken = useMemo(() => (sentenceKey === 'none' ? '' : text), [sentenceKey]);
-  return (
-    <>
-      <p class="sr" role="status">
-        {urgent ? '' : spoken}
-      </p>
-      <p class="sr" role="alert">
-        {urgent ? spoken : ''}
-      </p>
-    </>
-  );
-}
+const CONTACT: Readonly<Record<LiveView['contact'], string>> = {
+  asking: 'Connecting…',
+  good: 'Connected',
+  lost: 'No answer, trying again…',
+  locked: 'Locked',
+};

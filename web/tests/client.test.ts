@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ApiError, Gateway, outputOf, readJob, reasonIn } from '../src/api';
+import { ApiError, Gateway, orderOf, readJob, reasonIn } from '../src/client';
 
 const reply = (status: number, body: unknown): Response =>
   new Response(typeof body === 'string' ? body : JSON.stringify(body), { status });
@@ -13,7 +13,7 @@ function gateway(answer: () => Response | Promise<Response>) {
   return { client, calls };
 }
 const signal = new AbortController().signal;
-const request = { source: 's.mkv', resolution: 'original', video: 'copy' } as const;
+const request = { source: 's.mkv', quality: 'original', video: 'copy' } as const;
 
 describe('a job', () => {
   it('is read with all extras', () => {
@@ -65,8 +65,10 @@ describe('the reason of an error', () => {
 
 describe('the client', () => {
   it('asks for the source as it is, unless it is scaled', () => {
-    expect(outputOf(request)).toEqual({ resolution: 'original', video_codec: 'copy' });
-    expect(outputOf({ ...request, resolution: '720p' })).toEqual({ resolution: '720p', video_codec: 'h264' });
+    expect(orderOf(request)).toEqual({ mode: 'stream', output: { resolution: 'original', video_codec: 'copy' } });
+    expect(orderOf({ ...request, quality: '720p' })).toEqual({ mode: 'stream', output: { resolution: '720p', video_codec: 'h264' } });
+    expect(orderOf({ ...request, quality: '2160p' }).output.resolution).toBe('4k');
+    expect(orderOf({ ...request, quality: 'adaptive' }).mode).toBe('abr');
   });
   it('starts a stream job', async () => {
     const { client, calls } = gateway(() => reply(200, { job_id: 'a', status: 'queued', progress: 0 }));
