@@ -17,7 +17,6 @@ use crate::base::QueueId;
 
 use super::error::ArtifactError;
 use super::name::ArtifactName;
-use crate::base::QueueId;
 
 /// Keeps artifacts. Cheap to clone.
 #[derive(Clone)]
