@@ -36,6 +36,11 @@ packages_of() { # TOOL MANAGER
     case $1:$2 in
         ffmpeg:dnf) printf '%s\n' 'ffmpeg' 'ffmpeg-free' ;;
         ffmpeg:*) echo 'ffmpeg' ;;
+        encoders:apt-get) echo 'aom-tools vpx-tools' ;;
+        encoders:dnf) echo 'libaom libvpx-utils' ;;
+        encoders:pacman | encoders:brew) echo 'aom libvpx' ;;
+        encoders:zypper) echo 'aom-tools vpx-tools' ;;
+        encoders:apk) echo 'aom libvpx-utils' ;;
         node:brew) echo 'node' ;;
         node:dnf) printf '%s\n' 'nodejs npm' 'nodejs nodejs-npm' ;;
         node:zypper) printf '%s\n' 'nodejs-default npm-default' 'nodejs22 npm22' ;;
@@ -119,6 +124,7 @@ has_node() {
 has_cc() { have cc; }
 has_rust() { have cargo && cargo --version >/dev/null 2>&1; }
 has_python() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+has_encoders() { have aomenc && have vpxenc; }
 has_chromium() { chromium_path >/dev/null; }
 
 chromium_path() {

@@ -18,6 +18,7 @@ pub mod media;
 pub mod package;
 pub mod plan;
 pub mod queries;
+pub mod scenes;
 pub mod scratch;
 pub mod session;
 pub mod source;

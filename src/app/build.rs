@@ -17,7 +17,9 @@ use crate::discovery::{Announcement, HubSettings, SearchError};
 use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
-use crate::http::{AccessSettings, EffectiveSetting, EffectiveSettings, Signer, platform};
+use crate::http::{
+    AccessSettings, EffectiveSetting, EffectiveSettings, Grav1Settings, Signer, platform,
+};
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
 use crate::store::StoreError;
@@ -26,6 +28,7 @@ use crate::videos::{VideoError, VideoSettings};
 
 use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
+use crate::scenes::{EncoderVersions, ScenesSettings};
 use crate::scratch::ScratchFolder;
 use crate::session::{CacheError, OPEN_WITHIN, Opener, SessionSettings};
 
@@ -305,6 +308,37 @@ pub(super) fn query_settings(config: &Config) -> QuerySettings {
         cache_max_bytes: q.cache_max_bytes.bytes(),
         max_download_bytes: q.max_download_bytes.bytes(),
     }
+}
+
+pub(super) fn scenes_settings(config: &Config, node: &NodeIdentity) -> ScenesSettings {
+    let g = &config.grav1;
+    ScenesSettings {
+        node: node.node_id.clone(),
+        lease: Duration::from_secs(u64::from(g.lease_seconds)),
+        max_attempts: g.max_attempts,
+        versions: EncoderVersions {
+            aom: g.encoder_versions.aom.clone(),
+            vpx: g.encoder_versions.vpx.clone(),
+        },
+        stall: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+    }
+}
+
+pub(super) fn grav1_settings(config: &Config) -> Grav1Settings {
+    Grav1Settings {
+        password: config.grav1.password.clone(),
+        worker_token: config.grav1.worker_token.clone(),
+    }
+}
+
+/// A folder for what projects have under way: beside what they keep, so that it is as large.
+pub(super) fn scenes_folder(config: &Config) -> Result<ScratchFolder, StartError> {
+    let parent = &config.storage.directory;
+    let opened = ScratchFolder::open(parent, "scenes-").and_then(ScratchFolder::canonical);
+    opened.map_err(|source| StartError::Identity {
+        path: parent.display().to_string(),
+        source,
+    })
 }
 
 /// A folder for what queries keep, beside the segments.

@@ -23,6 +23,7 @@ use crate::http::{
     Access, AppState, Callbacks, Machine, Observer, RunnerSockets, ServerSettings, router, serve,
 };
 use crate::queries::{Queries, QueryParts};
+use crate::scenes::{Scenes, ScenesParts};
 use crate::session::{Opener, Registry, RegistryParts, SegmentCache};
 use crate::source::Poster;
 use crate::store::Store;
@@ -30,8 +31,8 @@ use crate::videos::{VideoParts, Videos};
 
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
-    effective_settings, hub_settings, opener, query_folder, query_settings, session_settings,
-    video_settings,
+    effective_settings, grav1_settings, hub_settings, opener, query_folder, query_settings,
+    scenes_folder, scenes_settings, session_settings, video_settings,
 };
 
 use super::job_metrics;
@@ -116,6 +117,19 @@ pub async fn start_on(
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
         engine::run(engine.await?).await;
     }
+    let scenes = Scenes::start(ScenesParts {
+        dispatcher: dispatcher.clone(),
+        artifacts: artifacts.clone(),
+        opener: opener.clone(),
+        folder: scenes_folder(config)?,
+        settings: scenes_settings(
+            config,
+            &NodeIdentity::load_or_create(&config.storage.directory)?,
+        ),
+        tracker: work.clone(),
+        cancel: cancel.clone(),
+    });
+    let scenes = scenes.await?;
     let registry = Registry::new(RegistryParts {
         opener: opener.clone(),
         cache,
@@ -156,6 +170,8 @@ pub async fn start_on(
         videos,
         dispatcher,
         artifacts,
+        scenes,
+        grav1: grav1_settings(config),
         advertised_url: config
             .server
             .advertised_url

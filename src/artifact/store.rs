@@ -156,20 +156,6 @@ impl ArtifactStore {
             Err(error) => Err(error.into()),
         }
     }
-
-    /// Deletes all artifacts of a job, also those of attempts that came to nothing.
-    pub async fn delete_all_of(&self, job: &QueueId) -> Result<(), ArtifactError> {
-        let folder = self.prefix.clone().join(job.as_str());
-        let all = self
-            .objects
-            .list(Some(&folder))
-            .map_ok(|meta| meta.location);
-        self.objects
-            .delete_stream(all.boxed())
-            .try_for_each(|_| async { Ok(()) })
-            .await?;
-        Ok(())
-    }
 }
 
 fn facts(meta: &object_store::ObjectMeta) -> ArtifactFacts {

@@ -28,6 +28,7 @@ pub struct Config {
     pub dispatch: Dispatch,
     pub local_engine: LocalEngine,
     pub peertube: PeerTube,
+    pub grav1: Grav1,
     pub mdns: Mdns,
     pub ghosthub: GhostHub,
     pub queries: Queries,
@@ -471,6 +472,54 @@ impl Default for PeerTube {
             max_upload_bytes: None,
         }
     }
+}
+
+/// Films that are encoded scene by scene, by grav1's workers and our own engines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grav1 {
+    /// What making, changing and deleting projects needs, as the field `password`. Default null: nothing.
+    pub password: Option<String>,
+    /// Workers must use the URL prefix `/grav1/<token>`, and need no API key there. Default null: they use
+    /// none.
+    pub worker_token: Option<String>,
+    /// Time without a word of its worker after which a scene is offered again, in seconds, 1..=86400.
+    /// Default 60.
+    pub lease_seconds: u32,
+    /// Bad uploads after which a scene is given up, 1..=1000. Default 5.
+    pub max_attempts: u32,
+    /// Versions of `aomenc` and `vpxenc` that workers must have, as these name themselves. Default null: of
+    /// those that are installed here.
+    #[serde(deserialize_with = "null_is_default")]
+    pub encoder_versions: WorkerVersions,
+}
+
+impl Default for Grav1 {
+    fn default() -> Self {
+        Grav1 {
+            password: None,
+            worker_token: None,
+            lease_seconds: 60,
+            max_attempts: 5,
+            encoder_versions: WorkerVersions::default(),
+        }
+    }
+}
+
+/// See [`Grav1::encoder_versions`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerVersions {
+    pub aom: Option<String>,
+    pub vpx: Option<String>,
+}
+
+fn null_is_default<'de, T, D>(d: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
 /// Log output.

@@ -328,8 +328,8 @@ mod tests {
         let keys = "server has host, port, advertised_url, environment, max_connections, \
                     max_websocket_connections, header_timeout_seconds";
         let sections = "unknown section; there are server, sources, transcoding, hardware, limits, \
-                        security, storage, store, artifacts, dispatch, local_engine, peertube, mdns, \
-                        ghosthub, queries, logging";
+                        security, storage, store, artifacts, dispatch, local_engine, peertube, grav1, \
+                        mdns, ghosthub, queries, logging";
         assert_eq!(
             told,
             [

@@ -153,6 +153,17 @@ pub(super) const KEYS: &[Key] = &[
         "peertube.max_upload_bytes",
         "null or at least 1MiB, as bytes or a text such as 16GiB",
     ),
+    key("grav1.password", "null or a text of 1 to 512 characters"),
+    key(
+        "grav1.worker_token",
+        "null or 1 to 128 letters, digits, - and _",
+    ),
+    key("grav1.lease_seconds", "1 to 86400 (seconds)"),
+    key("grav1.max_attempts", "1 to 1000"),
+    key(
+        "grav1.encoder_versions",
+        "a mapping of aom and vpx to null or a line of ASCII text",
+    ),
     key("mdns.enabled", "true or false"),
     key(
         "mdns.service_name",
@@ -202,6 +213,7 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
         dispatch,
         local_engine,
         peertube,
+        grav1,
         mdns,
         ghosthub,
         queries,
@@ -378,6 +390,30 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
                 .max_upload_bytes
                 .is_none_or(|b| b >= ByteSize::mib(1)),
         ),
+        (
+            "grav1.password",
+            grav1
+                .password
+                .as_ref()
+                .is_none_or(|p| (1..=512).contains(&p.len())),
+        ),
+        (
+            "grav1.worker_token",
+            grav1.worker_token.as_deref().is_none_or(is_path_word),
+        ),
+        (
+            "grav1.lease_seconds",
+            (1..=86_400).contains(&grav1.lease_seconds),
+        ),
+        (
+            "grav1.max_attempts",
+            (1..=1_000).contains(&grav1.max_attempts),
+        ),
+        ("grav1.encoder_versions", {
+            let versions = &grav1.encoder_versions;
+            let all = [&versions.aom, &versions.vpx];
+            all.into_iter().flatten().all(|v| is_line(v))
+        }),
         ("mdns.service_name", is_service_name(&mdns.service_name)),
         ("ghosthub.url", ghosthub.url.as_ref().is_none_or(is_base)),
         (
@@ -417,6 +453,18 @@ fn is_base(url: &Url) -> bool {
 /// What can stand in a header as it is.
 fn is_header_text(text: &str) -> bool {
     (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What can stand in a header, blanks included.
+fn is_line(text: &str) -> bool {
+    let plain = |b: u8| b == b' ' || b.is_ascii_graphic();
+    (1..=512).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// What can stand in a path as it is.
+fn is_path_word(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=128).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// As browsers write it: scheme, host and port, nothing else (RFC 6454 section 6.2).

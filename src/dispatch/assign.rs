@@ -116,6 +116,6 @@ fn all_codecs(workers: &[Worker]) -> Option<BTreeSet<String>> {
 fn size_mb(job: &Job) -> f64 {
     match &job.spec {
         JobSpec::Transcode(spec) => spec.size_mb,
-        JobSpec::Batch(_) | JobSpec::Runner(_) => 0.0,
+        JobSpec::Batch(_) | JobSpec::Runner(_) | JobSpec::Scene(_) => 0.0,
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::{LeaseToken, QueueId, UnixMillis, WorkerId};
 use crate::job::{
-    Effects, Event, Failure, Job, JobOutput, NewJob, Progress, Proof, Refused, apply,
+    Effects, Event, Failure, Job, JobOutput, JobState, NewJob, Progress, Proof, Refused, apply,
 };
 use crate::store::{Claim, JobCount, JobFilter, Store, Wanted};
 
@@ -134,6 +134,23 @@ impl Dispatcher {
             self.advance_waiting().await?;
         }
         Ok(job)
+    }
+
+    /// Takes jobs without parents, all or none; when this returns, they survive the process.
+    ///
+    /// # Errors
+    /// `Store(Exists)` when there is a job with the id of one of them.
+    pub async fn submit_all(&self, new: Vec<NewJob>) -> Result<Vec<Job>, DispatchError> {
+        let now = self.clock.now();
+        let jobs: Vec<Job> = new.into_iter().map(|n| Job::new(n, now)).collect();
+        self.store.insert_all(&jobs).await?;
+        tracing::info!(jobs = jobs.len(), "jobs queued");
+        for job in &jobs {
+            let ready = job.state == JobState::Ready;
+            let settled = false;
+            self.publish(job, Effects { ready, settled }).await;
+        }
+        Ok(jobs)
     }
 
     /// # Errors
@@ -292,6 +309,11 @@ impl Dispatcher {
         self.change(id, Event::Release { proof }).await
     }
 
+    /// Lets a job come earlier (higher) or later than others.
+    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
+        self.change(id, Event::Prioritise { priority }).await
+    }
+
     /// Withdraws a job. A worker that has it hears so at its next renewal.
     pub async fn cancel(&self, id: &QueueId) -> Result<Job, DispatchError> {
         self.change(id, Event::Cancel).await
@@ -309,11 +331,6 @@ impl Dispatcher {
             self.advance_waiting().await?;
         }
         Ok(job)
-    }
-
-    /// Lets a job come before those of lower priority.
-    pub async fn prioritise(&self, id: &QueueId, priority: i32) -> Result<Job, DispatchError> {
-        self.change(id, Event::Prioritise { priority }).await
     }
 
     /// Loads, applies, writes; again when somebody else was faster.

@@ -59,7 +59,7 @@ impl Dispatcher {
                 .await?;
             let mut deleted = 0;
             for job in &ended {
-                match artifacts.delete_all_of(&job.id).await {
+                match artifacts.delete_all(&job.id).await {
                     Ok(()) => deleted += usize::from(self.forget(&job.id).await?),
                     Err(error) => tracing::warn!(job.id = %job.id, %error, "results stay"),
                 }

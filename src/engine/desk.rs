@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::artifact::{ArtifactError, ArtifactName, ArtifactStore, Uploaded};
@@ -44,7 +46,7 @@ impl Assignment {
 }
 
 /// The kinds of work that an engine does.
-pub(super) const KINDS: [JobKind; 1] = [JobKind::Transcode];
+pub(super) const KINDS: [JobKind; 2] = [JobKind::Transcode, JobKind::Scene];
 
 /// The desk of the gateway's own engine.
 pub struct LocalDesk {
@@ -102,6 +104,18 @@ impl Desk {
                 Ok(())
             }
             Desk::Remote(desk) => desk.renew(work, progress).await,
+        }
+    }
+
+    /// Fetches the artifact `name` into the file `path`.
+    pub(super) async fn fetch(&self, name: &ArtifactName, path: &Path) -> Result<(), DeskError> {
+        match self {
+            Desk::Local(desk) => {
+                let bytes = desk.artifacts.read(name, None).await?.bytes;
+                let bytes = bytes.map_err(DeskError::from);
+                write_all(path, std::pin::pin!(bytes)).await
+            }
+            Desk::Remote(desk) => desk.fetch(name, path).await,
         }
     }
 
@@ -163,7 +177,34 @@ impl Desk {
     }
 }
 
+/// Writes what comes to `path`.
+pub(super) async fn write_all(
+    path: &Path,
+    mut bytes: impl Stream<Item = Result<Bytes, DeskError>> + Unpin,
+) -> Result<(), DeskError> {
+    let unwritable =
+        |e: std::io::Error| DeskError::Refused(format!("a file cannot be written: {}", e.kind()));
+    let mut file = tokio::fs::File::create(path).await.map_err(unwritable)?;
+    while let Some(part) = bytes.try_next().await? {
+        file.write_all(&part).await.map_err(unwritable)?;
+    }
+    file.flush().await.map_err(unwritable)
+}
+
+/// Jobs that the local engine looks at for one that was left to others for long enough.
+const LOOK_AT: u32 = 16;
+
 impl LocalDesk {
+    /// How long a job is left to others: to engines of distconv, or workers of grav1.
+    fn patience_for(&self, job: &Job) -> Duration {
+        match &job.spec {
+            JobSpec::Scene(spec) if !spec.encoder.is_grav1() || spec.quality.is_some() => {
+                Duration::ZERO
+            }
+            _ => self.patience,
+        }
+    }
+
     async fn claim(&self, wait: Duration) -> Result<Option<Assignment>, DeskError> {
         let wanted = Wanted {
             kinds: KINDS.to_vec(),
@@ -171,10 +212,10 @@ impl LocalDesk {
         };
         let deadline = Instant::now() + wait;
         loop {
-            let offers = self.dispatcher.offers(&self.worker, &wanted, 1).await?;
-            if let Some(job) = offers.first()
-                && self.dispatcher.now().since(job.updated_at) >= self.patience
-            {
+            let offers = self.dispatcher.offers(&self.worker, &wanted, LOOK_AT);
+            let (offers, now) = (offers.await?, self.dispatcher.now());
+            let waited = |j: &&Job| now.since(j.updated_at) >= self.patience_for(j);
+            if let Some(job) = offers.iter().find(waited) {
                 match self.dispatcher.accept(&job.id, &self.worker).await {
                     Ok(job) => return Ok(self.assignment(job)),
                     // Another engine was faster.

@@ -7,6 +7,7 @@ mod desk;
 mod error;
 mod remote;
 mod run;
+mod scene;
 mod transcode;
 
 pub use desk::{Desk, LocalDesk};

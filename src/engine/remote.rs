@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 use url::Url;
 
-use crate::artifact::Uploaded;
+use crate::artifact::{ArtifactName, Uploaded};
 use crate::base::{LeaseToken, QueueId, WorkerId};
 use crate::job::{Failure, JobOutput, JobSpec, Progress};
 
-use super::desk::{Assignment, CHUNK, KINDS};
+use super::desk::{Assignment, CHUNK, KINDS, write_all};
 use super::error::DeskError;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -183,6 +183,35 @@ impl RemoteDesk {
             sha256: delivered.sha256,
         };
         Ok((delivered.artifact, uploaded))
+    }
+
+    pub(super) async fn fetch(&self, name: &ArtifactName, path: &Path) -> Result<(), DeskError> {
+        let job = name.job().as_str();
+        let url = self.url(&["api", "v2", "artifacts", job, name.file()])?;
+        let gateway = &self.gateway;
+        let unreachable =
+            |why: &dyn std::fmt::Display| DeskError::Unreachable(format!("{gateway}: {why}"));
+        let mut request = Request::builder().method(Method::GET).uri(url.as_str());
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key);
+        }
+        let request = request
+            .body(whole(&Value::Null))
+            .map_err(|e| DeskError::Refused(e.to_string()))?;
+        let fetching = async {
+            let answer = self.http.request(request).await;
+            let answer = answer.map_err(|e| unreachable(&e))?;
+            match answer.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Err(DeskError::Lost),
+                status => return Err(unreachable(&status)),
+            }
+            let bytes = answer.into_body().into_data_stream();
+            let bytes = bytes.map_err(|e| unreachable(&e));
+            write_all(path, std::pin::pin!(bytes)).await
+        };
+        let fetched = tokio::time::timeout(DELIVER_WITHIN, fetching).await;
+        fetched.map_err(|_| unreachable(&"no answer in time"))?
     }
 
     fn url(&self, segments: &[&str]) -> Result<Url, DeskError> {

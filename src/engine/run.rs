@@ -55,12 +55,14 @@ pub async fn run(parts: EngineParts) {
     {
         tracing::warn!(%error, "cannot empty the engine's folder");
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let engine = Arc::new(Engine {
         desk,
         shop: Shop {
             opener,
             folder,
             stall_timeout,
+            threads: (cores / concurrency.max(1)).max(1),
         },
         cancel,
     });
@@ -103,7 +105,7 @@ impl Engine {
         tracing::info!(job.id = %work.job, lease.attempt = work.attempt, "work begins");
         let (progress, watched) = watch::channel(FileProgress::default());
         let doing = async {
-            let made = match self.shop.make(work, &progress).await {
+            let made = match self.shop.make(&self.desk, work, &progress).await {
                 Ok(made) => made,
                 Err(failure) => return self.report_failure(work, failure).await,
             };
@@ -145,6 +147,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         output.notes.clone_from(&made.notes);
+        output.measured.clone_from(&made.measured);
         insist(|| self.desk.complete(work, output.clone())).await
     }
 
@@ -175,7 +178,7 @@ impl Engine {
 }
 
 /// Tries again while the desk does not answer: what was made is worth more than a few calls.
-async fn insist<T, F>(call: impl Fn() -> F) -> Result<T, DeskError>
+pub(super) async fn insist<T, F>(call: impl Fn() -> F) -> Result<T, DeskError>
 where
     F: Future<Output = Result<T, DeskError>>,
 {

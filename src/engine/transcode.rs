@@ -6,18 +6,22 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{Failure, JobSpec, TranscodeSpec, codec_family};
+use crate::job::{Failure, JobSpec, Measured, SceneSpec, TranscodeSpec, codec_family};
 use crate::media::{Mode, OutputFormat, StreamRequest, VideoChoice};
 use crate::session::{FileOrder, FileProgress, Opener, SessionError};
 use crate::source::SourceErrorKind;
 
-use super::desk::Assignment;
+use super::desk::{Assignment, Desk};
+use super::run::insist;
+use super::scene::{self, SceneShop};
 
 /// Where work is done.
 pub(super) struct Shop {
     pub(super) opener: Opener,
     pub(super) folder: PathBuf,
     pub(super) stall_timeout: Duration,
+    /// Threads of one encoder of scenes.
+    pub(super) threads: usize,
 }
 
 /// A file that was made.
@@ -26,16 +30,17 @@ pub(super) struct Made {
     pub(super) name: &'static str,
     /// What was wanted and could not be had.
     pub(super) notes: Vec<String>,
+    pub(super) measured: Option<Measured>,
     folder: PathBuf,
 }
 
-fn again(reason: impl Into<String>) -> Failure {
+pub(super) fn again(reason: impl Into<String>) -> Failure {
     Failure::Transient {
         reason: reason.into().into(),
     }
 }
 
-fn never(reason: impl Into<String>) -> Failure {
+pub(super) fn never(reason: impl Into<String>) -> Failure {
     Failure::Permanent {
         reason: reason.into().into(),
     }
@@ -45,13 +50,15 @@ impl Shop {
     /// Does the work. Cancel-safe: dropping it ends the encoder.
     pub(super) async fn make(
         &self,
+        desk: &Desk,
         work: &Assignment,
         progress: &watch::Sender<FileProgress>,
     ) -> Result<Made, Failure> {
         match &work.spec {
             JobSpec::Transcode(spec) => self.transcode(work, spec, progress).await,
+            JobSpec::Scene(spec) => self.scene(desk, work, spec, progress).await,
             JobSpec::Batch(_) | JobSpec::Runner(_) => Err(Failure::Unsuited {
-                reason: "this engine does only whole files for distconv".into(),
+                reason: "this engine does no jobs of this kind".into(),
             }),
         }
     }
@@ -65,6 +72,45 @@ impl Shop {
         self.folder.join(format!("{}-{}", work.job, work.attempt))
     }
 
+    async fn new_folder(&self, work: &Assignment) -> Result<PathBuf, Failure> {
+        let folder = self.folder_of(work);
+        let made = tokio::fs::create_dir_all(&folder).await;
+        made.map_err(|e| again(format!("no folder can be made for the work: {}", e.kind())))?;
+        // ffmpeg is given absolute paths.
+        let found = tokio::fs::canonicalize(&folder).await;
+        found.map_err(|e| again(format!("the folder of the work is gone: {}", e.kind())))
+    }
+
+    async fn scene(
+        &self,
+        desk: &Desk,
+        work: &Assignment,
+        spec: &SceneSpec,
+        progress: &watch::Sender<FileProgress>,
+    ) -> Result<Made, Failure> {
+        let folder = self.new_folder(work).await?;
+        let (name, path) = (scene::segment_of(spec)?, folder.join(scene::SEGMENT));
+        let fetched = insist(|| desk.fetch(&name, &path)).await;
+        fetched.map_err(|e| again(format!("the scene cannot be fetched: {e}")))?;
+        let shop = SceneShop {
+            opener: &self.opener,
+            spec,
+            folder: &folder,
+            segment: scene::SEGMENT,
+            stall: self.stall_timeout,
+            threads: self.threads,
+            progress,
+        };
+        let made = shop.make().await?;
+        Ok(Made {
+            path: made.path,
+            name: made.name,
+            notes: made.notes,
+            measured: made.measured,
+            folder,
+        })
+    }
+
     async fn transcode(
         &self,
         work: &Assignment,
@@ -75,9 +121,7 @@ impl Shop {
         let opener = &self.opener;
         let locator = opener.resolve(&spec.source_url).await;
         let locator = locator.map_err(unmade)?;
-        let folder = self.folder_of(work);
-        let made = tokio::fs::create_dir_all(&folder).await;
-        made.map_err(|e| again(format!("no folder can be made for the work: {}", e.kind())))?;
+        let folder = self.new_folder(work).await?;
         let order = FileOrder {
             locator,
             request,
@@ -92,6 +136,7 @@ impl Shop {
             path: folder.join(name),
             name,
             notes: Vec::new(),
+            measured: None,
             folder,
         })
     }

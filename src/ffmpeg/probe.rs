@@ -91,6 +91,64 @@ pub async fn scan_duration(
     ends.reduce(f64::max).map(MediaTime::from_secs_f64)
 }
 
+/// What came of decoding a file from its beginning to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedFrames {
+    /// ffmpeg's name of the codec; empty when there is no video.
+    pub codec: String,
+    pub frames: u64,
+    /// The decoder's first complaint, if it had one.
+    pub fault: Option<String>,
+}
+
+/// Decodes the first video stream of `input` and counts its pictures; gives up after `limit`. Cancel-safe
+/// as [`probe_source`].
+pub async fn count_frames(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    limit: Duration,
+) -> Result<DecodedFrames, ProbeError> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Answer {
+        streams: Vec<Stream>,
+    }
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Stream {
+        codec_name: String,
+        nb_read_frames: Option<String>,
+    }
+    let entries = "stream=codec_name,nb_read_frames";
+    let args = [
+        "-threads",
+        "2",
+        "-count_frames",
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        entries,
+        "-of",
+        "json",
+    ];
+    let (json, exit) = run(tools, launcher, input, &args, limit).await?;
+    let url = input.url.to_string_lossy();
+    let reason = exit.log.reason(&[&url, url.trim_start_matches("file:")]);
+    let answer: Answer = serde_json::from_slice(&json).unwrap_or_default();
+    let stream = answer.streams.into_iter().next().unwrap_or_default();
+    let frames = stream.nb_read_frames.and_then(|n| n.parse().ok());
+    let failed = || "it cannot be decoded".to_owned();
+    Ok(DecodedFrames {
+        codec: stream.codec_name,
+        frames: frames.unwrap_or(0),
+        fault: match exit.success() {
+            true => reason,
+            false => Some(reason.unwrap_or_else(failed)),
+        },
+    })
+}
+
 async fn run(
     tools: &Toolchain,
     launcher: &Launcher,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::programs::EncoderPrograms;
 use crate::hardware::{Hardware, parse_codec_list, parse_filter_list, parse_version};
 
 /// Where to look; `None` = on the search path.
@@ -23,6 +24,8 @@ pub struct Toolchain {
     pub hardware: Hardware,
     /// What `ffmpeg -version` prints.
     pub version_text: String,
+    /// The encoders' own programs.
+    pub programs: EncoderPrograms,
 }
 
 /// A tool is missing or does not work.
@@ -84,6 +87,7 @@ impl Toolchain {
             ffprobe,
             hardware,
             version_text: version,
+            programs: EncoderPrograms::find().await,
         })
     }
 }

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::body::linger;
 use super::distconv;
 use super::error::ApiError;
+use super::grav1;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
 use super::openapi;
 use super::peertube;
@@ -104,13 +105,14 @@ impl Access {
         let is_key = |given: &String| {
             constant_time::verify_slices_are_equal(given.as_bytes(), key.as_bytes()).is_ok()
         };
-        if is_open(path) || given.iter().any(is_key) {
+        if is_open(path) || grav1::carries_token(path) || given.iter().any(is_key) {
             return Ok(());
         }
         let told = |text| Err(ApiError::new(StatusCode::UNAUTHORIZED, text));
         let token = parameter(request, TOKEN_PARAMETER);
-        match (job_of_file(path), token) {
-            (Some(job), Some(token)) => match signer.check(&token, job, now()) {
+        let subject = job_of_file(path).map(|job| job.to_string());
+        match (subject.or_else(|| grav1::project_of_file(path)), token) {
+            (Some(subject), Some(token)) => match signer.check(&token, subject, now()) {
                 Ok(()) => Ok(()),
                 Err(BadToken::Expired) => {
                     told("This address has expired: ask for the job's status for a new one")
@@ -212,6 +214,7 @@ fn is_counted(method: &Method, path: &str) -> bool {
     let works = path.starts_with("/api/v2/artifacts/")
         || path.contains("/lease/")
         || peertube::carries_token(path);
+    let plays = plays || path.starts_with("/scene/") || path.starts_with("/completed/");
     !plays && !asks && !works && !is_open(path)
 }
 

@@ -88,7 +88,7 @@ pub(super) async fn download(
     give(&app.artifacts, &name, &method, &headers).await
 }
 
-/// An artifact as the answer to a request for it.
+/// An artifact, or the part that is asked for (RFC 9110 sections 13.1.2 and 14).
 pub(super) async fn give(
     artifacts: &ArtifactStore,
     name: &ArtifactName,
@@ -97,6 +97,13 @@ pub(super) async fn give(
 ) -> Result<Response, ApiError> {
     let facts = artifacts.facts(name).await?;
     let size = facts.size_bytes;
+    if is_known(headers, facts.etag.as_deref()) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        if let Some(etag) = &facts.etag {
+            put(&mut response, header::ETAG, etag);
+        }
+        return Ok(response);
+    }
     let wanted = match part(headers.get(header::RANGE), size) {
         _ if *method == Method::HEAD => Part::All,
         part => part,
@@ -127,14 +134,27 @@ pub(super) async fn give(
         let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
         put(&mut response, header::CONTENT_RANGE, &text);
     }
-    let kind = mime_guess::from_path(name.file()).first_or_octet_stream();
-    put(&mut response, header::CONTENT_TYPE, kind.essence_str());
     put(&mut response, header::CONTENT_LENGTH, &length.to_string());
     put(&mut response, header::ACCEPT_RANGES, "bytes");
+    let kind = mime_guess::from_path(name.file()).first_or_octet_stream();
+    put(&mut response, header::CONTENT_TYPE, kind.essence_str());
     if let Some(etag) = &facts.etag {
         put(&mut response, header::ETAG, etag);
     }
     Ok(response)
+}
+
+/// Whether the client has this version already.
+fn is_known(headers: &HeaderMap, etag: Option<&str>) -> bool {
+    let wanted = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|v| v.to_str().ok());
+    let (Some(wanted), Some(etag)) = (wanted, etag) else {
+        return false;
+    };
+    let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let mut tags = wanted.split(',').map(plain);
+    tags.any(|tag| tag == "*" || tag == plain(etag))
 }
 
 fn put(response: &mut Response, name: header::HeaderName, value: &str) {

@@ -13,6 +13,7 @@ use crate::dispatch::DispatchError;
 use crate::ffmpeg::ProbeError;
 use crate::plan::query::QueryPlanError;
 use crate::queries::QueryError;
+use crate::scenes::ScenesError;
 use crate::session::SessionError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::store::StoreError;
@@ -115,6 +116,20 @@ impl From<ArtifactError> for ApiError {
             ArtifactError::Empty => StatusCode::BAD_REQUEST,
             ArtifactError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             ArtifactError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<ScenesError> for ApiError {
+    fn from(error: ScenesError) -> Self {
+        let status = match error {
+            ScenesError::NoSuchProject | ScenesError::NoSuchScene => StatusCode::NOT_FOUND,
+            ScenesError::InputsNotFound(_) => StatusCode::BAD_REQUEST,
+            ScenesError::Exist(_) | ScenesError::NotNow(_) => StatusCode::CONFLICT,
+            ScenesError::Dispatch(error) => return error.into(),
+            ScenesError::Store(error) => return DispatchError::from(error).into(),
+            ScenesError::Artifact(error) => return error.into(),
         };
         ApiError::new(status, error.to_string())
     }

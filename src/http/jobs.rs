@@ -165,6 +165,7 @@ pub(super) fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
         JobSpec::Batch(spec) => Some(&spec.source),
         // It is shown by its video.
         JobSpec::Runner(_) => None,
+        JobSpec::Scene(spec) => Some(&spec.segment),
     };
     let output = job.output.as_ref().map(|output| {
         let ours = output.artifact.as_deref();

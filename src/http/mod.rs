@@ -10,6 +10,7 @@ mod engines;
 mod error;
 mod events;
 mod files;
+mod grav1;
 mod health;
 mod jobs;
 mod links;
@@ -35,6 +36,7 @@ mod wire;
 
 pub use access::{Access, AccessSettings};
 pub use callbacks::{Callbacks, SIGNATURE_HEADER};
+pub use grav1::Grav1Settings;
 pub use health::platform;
 pub use links::Signer;
 pub use machine::Machine;

@@ -4,20 +4,20 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post};
 use http::{HeaderName, Method, StatusCode, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::web_ui;
 
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, events, files, health, jobs, machine, metrics,
-    observe, openapi, peertube, presence, progress, queries, readiness, settings, sharing, stream,
-    streams, transcode,
+    access, artifacts, distconv, download, engines, events, files, grav1, health, jobs, machine,
+    metrics, observe, openapi, peertube, presence, progress, queries, readiness, settings, sharing,
+    stream, streams, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -39,11 +39,13 @@ pub fn router(state: AppState) -> Router {
             Method::GET,
             Method::HEAD,
             Method::POST,
+            Method::PUT,
             Method::PATCH,
             Method::DELETE,
             Method::OPTIONS,
         ])
-        .allow_headers(Any)
+        // What is asked for is repeated, as web clients of grav1 were answered.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
@@ -110,6 +112,7 @@ pub fn router(state: AppState) -> Router {
             "/api/v2/artifacts/{job}/{file}",
             get(artifacts::download).put(artifacts::upload),
         )
+        .merge(grav1::routes(&state))
         .merge(distconv::routes())
         .merge(peertube::routes())
         .merge(web_ui::routes())
@@ -143,7 +146,13 @@ async fn shaped(response: Response) -> Response {
     ApiError::new(status, text.unwrap_or(reason)).into_response()
 }
 
+/// Workers of grav1 whose address of the gateway ends in a slash ask for `//api/...`.
 async fn not_found(uri: Uri) -> Response {
+    let whole = uri.path_and_query().map_or("", |p| p.as_str());
+    if whole.starts_with("//") {
+        let location = format!("/{}", whole.trim_start_matches('/'));
+        return Redirect::permanent(&location).into_response();
+    }
     match peertube::is_own(uri.path()) {
         true => peertube::nothing(StatusCode::NOT_FOUND),
         false => ApiError::not_found("Not Found").into_response(),

@@ -14,11 +14,13 @@ use crate::batch::Batches;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
+use crate::scenes::Scenes;
 use crate::session::Registry;
 use crate::videos::Videos;
 
 use super::access::{Access, now};
 use super::callbacks::Callbacks;
+use super::grav1::Grav1Settings;
 use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::observe::Observer;
@@ -36,6 +38,8 @@ pub struct AppState {
     pub videos: Arc<Videos>,
     pub sockets: RunnerSockets,
     pub artifacts: ArtifactStore,
+    pub scenes: Arc<Scenes>,
+    pub grav1: Grav1Settings,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
     /// What this installation calls itself.

@@ -7,11 +7,13 @@ mod apply;
 mod model;
 mod retry;
 pub mod runner;
+mod scenes;
 mod spec;
 mod worker;
 
 pub use apply::{Effects, Event, Proof, Refused, apply};
-pub use model::{Failure, Job, JobOutput, JobState, Lease, NewJob, Progress};
+pub use model::{Failure, Job, JobOutput, JobState, Lease, Measured, NewJob, Progress};
 pub use retry::{Backoff, RetryPolicy};
-pub use spec::{BatchSpec, JobKind, JobSpec, SpecError, TranscodeSpec, codec_family};
+pub use scenes::{SceneOffer, choose_scene};
+pub use spec::{BatchSpec, JobKind, JobSpec, SceneSpec, SpecError, TranscodeSpec, codec_family};
 pub use worker::{Abilities, Worker, choose_by_size};

@@ -99,7 +99,22 @@ pub struct JobOutput {
     pub sha256: Option<String>,
     /// What was wanted and could not be had, in words.
     pub notes: Vec<String>,
+    /// How good a scene is, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }
+
+/// How good something was found to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    pub metric: crate::media::Metric,
+    pub value: f64,
+    /// At which quantiser of its encoder.
+    pub quantiser: u32,
+}
+
+/// A measured value is never not a number.
+impl Eq for Measured {}
 
 /// Why an attempt came to nothing. `reason` is kept as the worker sent it; distconv takes any JSON.
 #[derive(Debug, Clone, PartialEq)]

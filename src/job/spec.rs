@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::StreamRequest;
+use crate::base::FrameRate;
+use crate::media::{QualityGoal, SceneEncoder, StreamRequest};
 
 use super::runner::RunnerSpec;
 
@@ -15,6 +16,7 @@ pub enum JobSpec {
     Batch(Box<BatchSpec>),
     /// Work for PeerTube's runners.
     Runner(Box<RunnerSpec>),
+    Scene(Box<SceneSpec>),
 }
 
 /// A whole file in another codec (distconv contract, section 1).
@@ -41,6 +43,27 @@ pub struct BatchSpec {
     pub session_id: Option<String>,
 }
 
+/// One scene of a film that is encoded scene by scene (grav1 contract, section 3). What is made of it has
+/// the pictures of the segment, in their order, and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SceneSpec {
+    /// Id of the project that it belongs to.
+    pub project: String,
+    /// Five digits or more.
+    pub scene: String,
+    /// Name of the artifact that holds the pictures without loss.
+    pub segment: String,
+    pub frames: u32,
+    pub rate: FrameRate,
+    pub encoder: SceneEncoder,
+    #[serde(default)]
+    pub encoder_params: String,
+    #[serde(default)]
+    pub ffmpeg_params: String,
+    #[serde(default)]
+    pub quality: Option<QualityGoal>,
+}
+
 /// The kinds of work, for filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +77,7 @@ pub enum JobKind {
     LiveRtmpHls,
     VideoTranscription,
     VideoStoryboard,
+    Scene,
 }
 
 impl JobKind {
@@ -67,6 +91,7 @@ impl JobKind {
         JobKind::LiveRtmpHls,
         JobKind::VideoTranscription,
         JobKind::VideoStoryboard,
+        JobKind::Scene,
     ];
 
     pub fn name(self) -> &'static str {
@@ -80,6 +105,7 @@ impl JobKind {
             JobKind::LiveRtmpHls => "live_rtmp_hls",
             JobKind::VideoTranscription => "video_transcription",
             JobKind::VideoStoryboard => "video_storyboard",
+            JobKind::Scene => "scene",
         }
     }
 
@@ -111,6 +137,7 @@ impl JobSpec {
             JobSpec::Transcode(_) => JobKind::Transcode,
             JobSpec::Batch(_) => JobKind::Batch,
             JobSpec::Runner(spec) => spec.work.kind(),
+            JobSpec::Scene(_) => JobKind::Scene,
         }
     }
 
@@ -120,6 +147,7 @@ impl JobSpec {
         match self {
             JobSpec::Transcode(spec) => Some(codec_family(&spec.target_codec)),
             JobSpec::Batch(_) | JobSpec::Runner(_) => None,
+            JobSpec::Scene(spec) => Some(spec.encoder.codec().to_owned()),
         }
     }
 
@@ -129,6 +157,7 @@ impl JobSpec {
             JobSpec::Transcode(_) => None,
             JobSpec::Batch(spec) => spec.session_id.as_deref(),
             JobSpec::Runner(spec) => Some(&spec.video),
+            JobSpec::Scene(spec) => Some(&spec.project),
         }
     }
 
@@ -182,6 +211,12 @@ mod tests {
         let old = r#"{"v":1,"spec":{"kind":"batch","source":"a.mkv","request":{"mode":"batch","output":{"format":"mp4"}}}}"#;
         let spec = JobSpec::from_json(old).unwrap();
         assert_eq!(spec.kind(), JobKind::Batch);
+        let old = r#"{"v":1,"spec":{"kind":"scene","project":"p1","scene":"00000","segment":"k-00000/s.mkv","frames":48,"rate":{"num":25,"den":1},"encoder":"aom"}}"#;
+        let scene = JobSpec::from_json(old).unwrap();
+        assert_eq!(
+            (scene.owner(), scene.requires().as_deref()),
+            (Some("p1"), Some("av1"))
+        );
         assert_eq!(JobSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
         let old = r#"{"v":1,"spec":{"kind":"runner","video":"v1","work":{"type":"hls","rendition":{"resolution":360,"fps":25}}}}"#;
         let spec = JobSpec::from_json(old).unwrap();

@@ -6,6 +6,7 @@ mod locator;
 mod probe;
 pub mod query;
 mod request;
+mod scene;
 
 pub use keyframes::KeyframeIndex;
 pub use locator::{LocalFile, SourceKind, SourceLocator};
@@ -17,3 +18,4 @@ pub use request::{
     AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, OutputRequest, StreamRequest,
     SubtitleRequest, UnknownName, VideoChoice,
 };
+pub use scene::{Metric, OnComplete, QualityGoal, SceneEncoder};

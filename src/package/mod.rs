@@ -16,6 +16,8 @@ mod codec;
 mod fmp4_reader;
 mod header;
 mod in_band;
+mod ivf;
+pub mod matroska;
 mod sample;
 mod sample_entry;
 mod segment_file;
@@ -34,6 +36,7 @@ pub use cmaf::{
 pub use codec::{Av1Config, ConfigError, HevcConfig, SampleCodec, Vp9Config};
 pub use fmp4_reader::{DemuxError, Fmp4Event, Fmp4Reader};
 pub use header::header_tracks;
+pub use ivf::{IvfError, IvfJoiner};
 pub use sample::{Sample, TrackConfig, TrackMedia};
 pub use segment_file::{SegmentFileError, decode_samples, encode_samples, encoded_len};
 pub use split::{SplitError, SplitEvent, Splitter, TrackCuts};

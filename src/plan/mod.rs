@@ -10,6 +10,7 @@ mod live;
 pub mod query;
 mod run;
 pub mod runner;
+pub mod scenes;
 mod stream;
 mod subtitle;
 mod video;

@@ -105,29 +105,39 @@ impl Store {
     /// # Errors
     /// `Exists` when there is a job with its id.
     pub async fn insert(&self, job: &Job) -> Result<(), StoreError> {
-        let (spec, requires) = (job.spec.to_json()?, job.spec.requires());
-        let (parents, retry) = (to_json(&job.parents)?, to_json(&job.retry)?);
+        self.insert_all(std::slice::from_ref(job)).await
+    }
+
+    /// Stores new jobs, all or none.
+    ///
+    /// # Errors
+    /// `Exists` when there is a job with the id of one of them.
+    pub async fn insert_all(&self, jobs: &[Job]) -> Result<(), StoreError> {
         on_either!(self, write, |pool| {
             let mut transaction = pool.begin().await?;
-            let insert = sqlx::query(INSERT)
-                .bind(job.id.as_str())
-                .bind(job.version)
-                .bind(job.spec.kind().name())
-                .bind(requires)
-                .bind(spec)
-                .bind(job.state.name())
-                .bind(i64::from(job.priority))
-                .bind(parents)
-                .bind(retry)
-                .bind(job.not_before.as_millis())
-                .bind(job.created_at.as_millis())
-                .bind(job.spec.owner());
-            transaction.execute(insert).await?;
-            for parent in &job.parents {
-                let parent = sqlx::query(INSERT_PARENT)
-                    .bind(parent.as_str())
-                    .bind(job.id.as_str());
-                transaction.execute(parent).await?;
+            for job in jobs {
+                let (spec, requires) = (job.spec.to_json()?, job.spec.requires());
+                let (parents, retry) = (to_json(&job.parents)?, to_json(&job.retry)?);
+                let insert = sqlx::query(INSERT)
+                    .bind(job.id.as_str())
+                    .bind(job.version)
+                    .bind(job.spec.kind().name())
+                    .bind(requires)
+                    .bind(spec)
+                    .bind(job.state.name())
+                    .bind(i64::from(job.priority))
+                    .bind(parents)
+                    .bind(retry)
+                    .bind(job.not_before.as_millis())
+                    .bind(job.created_at.as_millis())
+                    .bind(job.spec.owner());
+                transaction.execute(insert).await?;
+                for parent in &job.parents {
+                    let parent = sqlx::query(INSERT_PARENT)
+                        .bind(parent.as_str())
+                        .bind(job.id.as_str());
+                    transaction.execute(parent).await?;
+                }
             }
             transaction.commit().await?;
         });

@@ -54,6 +54,7 @@ const MODULES: &[Module] = &[
     rim("batch", 4, &["session", "dispatch"]),
     rim("queries", 4, &["session"]),
     rim("videos", 4, &["session", "dispatch", "queries"]),
+    rim("scenes", 4, &["session", "dispatch"]),
     rim("engine", 4, &["dispatch", "session"]),
     rim("web_ui", 5, &[]),
     rim("http", 5, &["web_ui"]),

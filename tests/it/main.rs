@@ -68,6 +68,8 @@ mod review;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
+mod scenes;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod store;

@@ -1,0 +1,257 @@
+//! Where scenes begin: the difference between each picture and the one before, and what is made of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Invocation;
+use crate::plan::run::strings;
+
+/// What is known of one picture of the source, in the order in which pictures are shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameScore {
+    /// Microseconds by the source's clock; `None` where it has none.
+    pub pts_us: Option<i64>,
+    /// Mean difference to the picture before, 0 to 255.
+    pub score: f64,
+}
+
+/// How scenes are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SceneRules {
+    /// Difference between two pictures from which on a scene begins, 0 to 255.
+    pub threshold: f64,
+    /// Fewest pictures of a scene, at least 1; a shorter film is one scene.
+    pub min_frames: u32,
+    /// Most pictures of a scene; `None` = any number. Less than `min_frames` counts as that.
+    pub max_frames: Option<u32>,
+}
+
+impl Default for SceneRules {
+    fn default() -> Self {
+        SceneRules {
+            threshold: 30.0,
+            min_frames: 24,
+            max_frames: Some(240),
+        }
+    }
+}
+
+/// A scene: `frames` pictures from picture `start` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SceneSpan {
+    pub start: u64,
+    pub frames: u32,
+}
+
+impl SceneSpan {
+    /// The first picture behind it.
+    pub fn end(&self) -> u64 {
+        self.start + u64::from(self.frames)
+    }
+}
+
+/// Pictures are compared at this width: differences that make a scene are not small.
+const WIDTH: u32 = 320;
+/// The filter counts in hundredths of the full range, clients in steps of 8 bits.
+const STEPS_PER_PERCENT: f64 = 2.55;
+
+/// One pass over video stream `stream` that writes what [`ScoreReader`] reads to standard output.
+pub fn detection(stream: u32) -> Invocation {
+    let filters = format!(
+        "settb=1/1000000,scale=w={WIDTH}:h=-2:flags=fast_bilinear,scdet=threshold=100,\
+         metadata=mode=print:file=pipe\\\\:1"
+    );
+    let map = format!("0:{stream}");
+    Invocation {
+        input: strings(&["-copyts"]),
+        output: strings(&[
+            "-map",
+            &map,
+            "-an",
+            "-sn",
+            "-dn",
+            "-vf",
+            &filters,
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "null",
+            "-",
+        ]),
+    }
+}
+
+/// Reads what the filters of [`detection`] print: `frame:N pts:N ...`, then lines `key=value`.
+#[derive(Debug, Default)]
+pub struct ScoreReader {
+    rest: Vec<u8>,
+    frames: Vec<FrameScore>,
+}
+
+impl ScoreReader {
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') else {
+            return;
+        };
+        let whole: Vec<u8> = self.rest.drain(..=end).collect();
+        for line in String::from_utf8_lossy(&whole).lines() {
+            self.line(line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if line.starts_with("frame:") {
+            let pts = line.split_whitespace().find_map(|w| w.strip_prefix("pts:"));
+            self.frames.push(FrameScore {
+                pts_us: pts.and_then(|p| p.parse().ok()),
+                score: 0.0,
+            });
+        } else if let (Some(score), Some(frame)) = (
+            line.strip_prefix("lavfi.scd.score="),
+            self.frames.last_mut(),
+        ) {
+            let score = score.trim().parse::<f64>().unwrap_or(0.0);
+            frame.score = score * STEPS_PER_PERCENT;
+        }
+    }
+
+    /// Pictures so far.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub fn finish(self) -> Vec<FrameScore> {
+        self.frames
+    }
+}
+
+/// The scenes of a film: they follow each other without a gap, each has at least `min_frames` (unless the
+/// film itself has fewer) and at most `max_frames` pictures.
+pub fn scene_spans(frames: &[FrameScore], rules: SceneRules) -> Vec<SceneSpan> {
+    let (total, min) = (frames.len(), rules.min_frames.max(1) as usize);
+    if total == 0 {
+        return Vec::new();
+    }
+    let mut changes: Vec<usize> = (1..total)
+        .filter(|n| frames[*n].score >= rules.threshold)
+        .collect();
+    // The plainest change wins where several are too near to each other.
+    changes.sort_by(|a, b| {
+        let by_score = frames[*b].score.total_cmp(&frames[*a].score);
+        by_score.then(a.cmp(b))
+    });
+    let mut cuts = std::collections::BTreeSet::from([0, total]);
+    for change in changes {
+        let before = cuts.range(..=change).next_back().copied().unwrap_or(0);
+        let after = cuts.range(change..).next().copied().unwrap_or(total);
+        if change - before >= min && after - change >= min {
+            cuts.insert(change);
+        }
+    }
+    let cuts: Vec<usize> = cuts.into_iter().collect();
+    let max = rules.max_frames.map(|m| (m as usize).max(min));
+    let mut spans = Vec::new();
+    for pair in cuts.windows(2) {
+        let (start, length) = (pair[0], pair[1] - pair[0]);
+        // Parts of one length, as far as whole numbers allow; none falls below the least.
+        let parts = max.map_or(1, |m| length.div_ceil(m));
+        let parts = parts.min((length / min).max(1));
+        for nth in 0..parts {
+            let (from, to) = (length * nth / parts, length * (nth + 1) / parts);
+            spans.push(SceneSpan {
+                start: (start + from) as u64,
+                frames: u32::try_from(to - from).unwrap_or(u32::MAX),
+            });
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn film(length: usize, changes: &[(usize, f64)]) -> Vec<FrameScore> {
+        let score = |n| changes.iter().find(|c| c.0 == n).map_or(0.5, |c| c.1);
+        (0..length)
+            .map(|n| FrameScore {
+                pts_us: Some(n as i64 * 40_000),
+                score: score(n),
+            })
+            .collect()
+    }
+
+    fn starts(frames: &[FrameScore], min: u32, max: Option<u32>) -> Vec<(u64, u32)> {
+        let rules = SceneRules {
+            threshold: 30.0,
+            min_frames: min,
+            max_frames: max,
+        };
+        let spans = scene_spans(frames, rules);
+        spans.iter().map(|s| (s.start, s.frames)).collect()
+    }
+
+    #[test]
+    fn scenes_begin_at_plain_changes() {
+        let clip = film(144, &[(48, 60.0), (96, 47.0)]);
+        assert_eq!(starts(&clip, 10, None), [(0, 48), (48, 48), (96, 48)]);
+        // Two changes that are too near: the plainer one stays.
+        let clip = film(144, &[(48, 40.0), (50, 90.0), (140, 90.0)]);
+        assert_eq!(starts(&clip, 10, None), [(0, 50), (50, 94)]);
+        assert_eq!(starts(&film(7, &[]), 24, Some(240)), [(0, 7)]);
+        assert_eq!(starts(&[], 1, None), []);
+    }
+
+    #[test]
+    fn long_scenes_are_parted() {
+        assert_eq!(
+            starts(&film(100, &[]), 10, Some(40)),
+            [(0, 33), (33, 33), (66, 34)]
+        );
+        assert_eq!(starts(&film(48, &[]), 24, Some(40)), [(0, 24), (24, 24)]);
+        assert_eq!(starts(&film(45, &[]), 24, Some(40)), [(0, 45)]);
+    }
+
+    #[test]
+    fn scores_are_read_in_any_pieces() {
+        let text = "frame:0    pts:0       pts_time:0\nlavfi.scd.mafd=0.000\nlavfi.scd.score=0.000\n\
+            frame:1    pts:41667   pts_time:0.041667\nlavfi.scd.score=20.000\n\
+            lavfi.scd.time=0.042\nframe:2    pts:NOPTS pts_time:NOPTS\n";
+        for size in [1, 7, 1000] {
+            let mut reader = ScoreReader::default();
+            text.as_bytes().chunks(size).for_each(|c| reader.push(c));
+            let frames = reader.finish();
+            assert_eq!(frames.len(), 3);
+            assert_eq!(
+                frames[1],
+                FrameScore {
+                    pts_us: Some(41_667),
+                    score: 51.0
+                }
+            );
+            assert_eq!(frames[2].pts_us, None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn scenes_cover_the_film(
+            changes in proptest::collection::vec((1usize..400, 0.0f64..255.0), 0..60),
+            length in 1usize..400, min in 1u32..50, max in proptest::option::of(1u32..90),
+        ) {
+            let rules = SceneRules { threshold: 30.0, min_frames: min, max_frames: max };
+            let spans = scene_spans(&film(length, &changes), rules);
+            let mut next = 0;
+            for span in &spans {
+                prop_assert_eq!(span.start, next);
+                next = span.end();
+                prop_assert!(span.frames >= min || spans.len() == 1);
+                if let Some(max) = max && max >= 2 * min {
+                    prop_assert!(span.frames <= max);
+                }
+            }
+            prop_assert_eq!(next, length as u64);
+        }
+    }
+}

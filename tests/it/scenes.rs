@@ -1,0 +1,9 @@
+//! Films encoded scene by scene: grav1's front door, its workers of both generations, our own engines.
+
+mod bad_input;
+mod engines;
+mod film;
+mod protocol;
+mod restarts;
+mod web;
+mod worker;
