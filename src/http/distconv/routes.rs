@@ -173,9 +173,7 @@ async fn transcode_job(app: &AppState, id: &str) -> Result<Job, DispatchError> {
     let job = app.dispatcher.get(&id).await?;
     match job.spec {
         JobSpec::Transcode(_) => Ok(job),
-        JobSpec::Batch(_) | JobSpec::Runner(_) | JobSpec::Scene(_) => {
-            Err(DispatchError::NoSuchJob)
-        }
+        JobSpec::Batch(_) | JobSpec::Runner(_) | JobSpec::Scene(_) => Err(DispatchError::NoSuchJob),
     }
 }
 

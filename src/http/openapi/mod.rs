@@ -11,6 +11,7 @@ mod media;
 mod operations;
 mod page;
 mod queue;
+mod scenes;
 mod streams;
 
 use axum::response::{IntoResponse, Response};
@@ -58,6 +59,12 @@ const GROUPS: &[Group] = &[
         shapes: queue::shapes,
     },
     Group {
+        name: "Scenes",
+        about: "Films encoded scene by scene: what grav1's own calls do not say.",
+        describe: scenes::describe,
+        shapes: Vec::new,
+    },
+    Group {
         name: "Operations",
         about: "How the gateway is: health, capabilities, figures, this description.",
         describe: operations::describe,
@@ -83,6 +90,27 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ("/engines", "distconv"),
     ("/assign_job", "distconv"),
     ("/storage_pools", "distconv"),
+    ("/api/v1/runners", "PeerTube runners"),
+    ("/socket.io", "PeerTube runners"),
+    ("/video/", "Transcode API"),
+    ("/videos", "Transcode API"),
+    ("/api/get_projects", "grav1"),
+    ("/api/get_project", "grav1"),
+    ("/api/add_project", "grav1"),
+    ("/api/modify", "grav1"),
+    ("/api/modify_project", "grav1"),
+    ("/api/delete_project", "grav1"),
+    ("/api/get_job", "grav1"),
+    ("/api/is_job", "grav1"),
+    ("/api/get_grain", "grav1"),
+    ("/api/get_info", "grav1"),
+    ("/api/get_home", "grav1"),
+    ("/api/list_directory", "grav1"),
+    ("/finish_job", "grav1"),
+    ("/cancel_job", "grav1"),
+    ("/scene", "grav1"),
+    ("/completed", "grav1"),
+    ("/grav1", "grav1"),
     ("/assets/", "the page"),
     ("/favicon.svg", "the page"),
     ("/docs/", "the page"),

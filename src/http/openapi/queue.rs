@@ -59,6 +59,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
 
 pub(super) fn describe() -> Vec<Described> {
     let mut all = jobs();
+    all.extend(more());
     all.extend(engines());
     all.extend(artifacts());
     all
@@ -111,6 +112,36 @@ fn jobs() -> Vec<Described> {
             (409, "It has neither failed nor been cancelled"),
             BUSY,
         ]),
+    ]
+}
+
+fn more() -> Vec<Described> {
+    let counted = object([
+        field("kind", kinds()),
+        field("state", states()),
+        field("jobs", count("Jobs")),
+    ]);
+    vec![
+        post("/api/v2/jobs/{id}/priority", "prioritise", "Let a job come sooner or later")
+            .part("id", "Id of the job", text())
+            .body(
+                object([field("priority", whole("Higher first; 0 is usual", i32::MIN, i32::MAX))]),
+                json!({"priority": 10}),
+            )
+            .json(200, "The job", named("Job"))
+            .errors(&[
+                (400, "The priority is no whole number"),
+                GONE,
+                (409, "It has ended"),
+                (413, "The body is too large"),
+                BUSY,
+            ]),
+        get("/api/v2/queue", "queue", "How many jobs of each kind stand where")
+            .json(200, "Counts", object([field("counts", list(counted))]))
+            .errors(&[BUSY]),
+        get("/api/v2/events", "events", "What changes, as server-sent events")
+            .about("Every second at most one event each: `jobs`, `progress`, `streams`, and `missed` when jobs changed faster than they were read.")
+            .bytes(200, "Events, until the client or the gateway leaves", "text/event-stream"),
     ]
 }
 
