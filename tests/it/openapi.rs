@@ -88,8 +88,8 @@ async fn every_method_of_a_described_route_is_described() {
     for (path, item) in document()["paths"].as_object().unwrap() {
         let target = path.replace("{id}", "x").replace("{job}", "x");
         let target = target.replace("{file}", "x").replace("{part}", "x");
-        let target = target.replace("{verb}", "x");
-        let target = target.replace("{project}", "x").replace("{scene}", "x");
+        let target = target.replace("{verb}", "x").replace("{project}", "x");
+        let target = target.replace("{scene}", "x");
         let answer = app.request(Method::PATCH, &target, &[], Bytes::new()).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         let allow = answer.headers["allow"].to_str().unwrap().to_lowercase();
@@ -255,6 +255,9 @@ async fn answers_are_as_described() {
         "/api/cleanup/stats",
         "/api/v2/jobs",
         "/api/v2/engines",
+        "/api/v2/queue",
+        "/api/v2/streams",
+        "/api/v2/config",
         "/version",
     ]
     .map(|path| (path, path.to_owned()))
@@ -288,6 +291,19 @@ async fn answers_are_as_described() {
     for (path, target) in gets {
         ask(&app, get.clone(), path, &target, None).await;
     }
+
+    let (path, target) = of_job("/api/v2/streams/{id}");
+    ask(&app, get.clone(), path, &target, None).await;
+    ask(&app, get, path, "/api/v2/streams/nothing", None).await;
+    let path = "/api/v2/jobs/{id}/priority";
+    for priority in [json!(3), json!("high")] {
+        let target = path.replace("{id}", queued);
+        let body = json!({"priority": priority});
+        ask(&app, post.clone(), path, &target, Some(body)).await;
+    }
+    let pause = "/api/v2/projects/{project}/pause";
+    let target = pause.replace("{project}", "nothing");
+    ask(&app, post.clone(), pause, &target, Some(json!({}))).await;
 
     let cancel = "/api/v2/jobs/{id}/cancel";
     for _ in 0..2 {

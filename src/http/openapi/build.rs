@@ -6,7 +6,8 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat,
+    SchemaType, Type,
 };
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
@@ -49,6 +50,19 @@ pub(in super::super) fn text() -> Shape {
 /// A text that says what it is.
 pub(in super::super) fn text_of(description: &str) -> Shape {
     of(Type::String).description(Some(description)).into()
+}
+
+/// A text that is not empty.
+pub(in super::super) fn some_text(description: &str) -> Shape {
+    let text = of(Type::String).description(Some(description));
+    text.min_length(Some(1)).into()
+}
+
+/// An id or token that is a UUID.
+pub(in super::super) fn uuid(description: &str) -> Shape {
+    let uuid = SchemaFormat::Custom("uuid".to_owned());
+    let text = of(Type::String).description(Some(description));
+    text.format(Some(uuid)).into()
 }
 
 /// A time as RFC 3339 writes it.

@@ -5,7 +5,7 @@ use crate::media::query::{
 };
 
 use super::build::{
-    Described, Shape, any, flag, get, named, number_in, one_of, text, text_of, whole,
+    Described, Shape, any, flag, get, named, number_in, one_of, some_text, text, text_of, whole,
 };
 
 const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/avif"];
@@ -30,7 +30,11 @@ fn query(path: &'static str, id: &str, summary: &str) -> Described {
     .fold(get(path, id, summary), |described, (status, text)| {
         described.json(status, text, named("QueryError"))
     })
-    .required_query("url", "URL, or a file below sources.roots", text())
+    .required_query(
+        "url",
+        "URL, or a file below sources.roots",
+        some_text("As `source` of a stream"),
+    )
     .header(
         "X-Source-Authorization",
         "Sent to the source as its Authorization",

@@ -7,12 +7,11 @@
 //! because most handlers read and write JSON in the words of a contract, not by types.
 
 mod build;
-mod interface;
 mod media;
 mod operations;
 mod page;
-mod projects;
 mod queue;
+mod scenes;
 mod streams;
 
 use axum::response::{IntoResponse, Response};
@@ -60,15 +59,9 @@ const GROUPS: &[Group] = &[
         shapes: queue::shapes,
     },
     Group {
-        name: "Interface",
-        about: "What the page asks besides: maps of streams, events, counts, the configuration.",
-        describe: interface::describe,
-        shapes: interface::shapes,
-    },
-    Group {
-        name: "Projects",
-        about: "Films that are encoded scene by scene, beside what grav1's own calls do.",
-        describe: projects::describe,
+        name: "Scenes",
+        about: "Films encoded scene by scene: what grav1's own calls do not say.",
+        describe: scenes::describe,
         shapes: Vec::new,
     },
     Group {
@@ -97,18 +90,22 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ("/engines", "distconv"),
     ("/assign_job", "distconv"),
     ("/storage_pools", "distconv"),
+    ("/api/v1/runners", "PeerTube runners"),
+    ("/socket.io", "PeerTube runners"),
+    ("/video/", "Transcode API"),
+    ("/videos", "Transcode API"),
     ("/api/get_projects", "grav1"),
     ("/api/get_project", "grav1"),
     ("/api/add_project", "grav1"),
     ("/api/modify", "grav1"),
     ("/api/modify_project", "grav1"),
     ("/api/delete_project", "grav1"),
-    ("/api/list_directory", "grav1"),
-    ("/api/get_info", "grav1"),
-    ("/api/get_home", "grav1"),
     ("/api/get_job", "grav1"),
     ("/api/is_job", "grav1"),
     ("/api/get_grain", "grav1"),
+    ("/api/get_info", "grav1"),
+    ("/api/get_home", "grav1"),
+    ("/api/list_directory", "grav1"),
     ("/finish_job", "grav1"),
     ("/cancel_job", "grav1"),
     ("/scene", "grav1"),

@@ -166,7 +166,25 @@ fn figures() -> Vec<Described> {
         field("client", text()),
         field("transport", one_of(["ws", "http", "job"])),
     ]));
+    let setting = object([
+        field("key", text_of("`section.key`")),
+        field(
+            "value",
+            any("Null when it is not set, and when it is secret"),
+        ),
+        field("origin", text_of("Where the value came from")),
+        field("allowed", text_of("What it may hold")),
+        field("is_secret", flag()),
+        field("is_set", flag()),
+    ]);
+    let config = object([
+        field("version", text()),
+        field("license", text()),
+        field("settings", list(setting)),
+    ]);
     vec![
+        get("/api/v2/config", "config", "The configuration in effect, without its secrets")
+            .json(200, "Every key", config),
         get("/api/capabilities", "capabilities", "What this machine encodes with, as tested")
             .about("Also at `/capabilities`. The first answer waits for the tests.")
             .json(200, "Encoders, codecs, versions", capabilities),

@@ -5,8 +5,8 @@ use serde_json::json;
 use crate::job::{JobKind, JobState};
 
 use super::build::{
-    Described, Shape, any, count, delete, field, flag, get, list, named, number, number_in, object,
-    one_of, optional, or_null, post, put, text, text_of, time, whole,
+    Described, Shape, any, count, delete, field, flag, get, list, named, number, object, one_of,
+    optional, or_null, post, put, some_text, text, text_of, time, uuid, whole,
 };
 use super::maybe_text;
 
@@ -59,6 +59,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
 
 pub(super) fn describe() -> Vec<Described> {
     let mut all = jobs();
+    all.extend(more());
     all.extend(engines());
     all.extend(artifacts());
     all
@@ -77,7 +78,11 @@ fn jobs() -> Vec<Described> {
             .query("kind", &names(kind), text())
             .query("worker", "Who has it, or had it last", text())
             .query("limit", "Jobs of one page", whole("50 unless said", 1, 500))
-            .query("after", "`next` of the page before", text())
+            .query(
+                "after",
+                "`next` of the page before",
+                some_text("Id of a job"),
+            )
             .json(
                 200,
                 "A page",
@@ -110,6 +115,36 @@ fn jobs() -> Vec<Described> {
     ]
 }
 
+fn more() -> Vec<Described> {
+    let counted = object([
+        field("kind", kinds()),
+        field("state", states()),
+        field("jobs", count("Jobs")),
+    ]);
+    vec![
+        post("/api/v2/jobs/{id}/priority", "prioritise", "Let a job come sooner or later")
+            .part("id", "Id of the job", text())
+            .body(
+                object([field("priority", whole("Higher first; 0 is usual", i32::MIN, i32::MAX))]),
+                json!({"priority": 10}),
+            )
+            .json(200, "The job", named("Job"))
+            .errors(&[
+                (400, "The priority is no whole number"),
+                GONE,
+                (409, "It has ended"),
+                (413, "The body is too large"),
+                BUSY,
+            ]),
+        get("/api/v2/queue", "queue", "How many jobs of each kind stand where")
+            .json(200, "Counts", object([field("counts", list(counted))]))
+            .errors(&[BUSY]),
+        get("/api/v2/events", "events", "What changes, as server-sent events")
+            .about("Every second at most one event each: `jobs`, `progress`, `streams`, and `missed` when jobs changed faster than they were read.")
+            .bytes(200, "Events, until the client or the gateway leaves", "text/event-stream"),
+    ]
+}
+
 fn engines() -> Vec<Described> {
     let id = |d: Described| d.part("id", "Name of the engine", text());
     let drained = || object([field("id", text()), field("draining", flag())]);
@@ -134,7 +169,7 @@ fn engines() -> Vec<Described> {
         optional("codecs", or_null(list(text_of("Codec that it encodes to")))),
         optional(
             "wait_seconds",
-            number_in("Longest wait for work", 0.0, 30.0),
+            number("Longest wait for work; what is beyond 0 and 30 counts as these"),
         ),
     ]);
     let lease = object([
@@ -153,7 +188,7 @@ fn engines() -> Vec<Described> {
         "release",
     ];
     let report = object([
-        field("lease_token", text_of("Of the lease that is held")),
+        field("lease_token", uuid("Of the lease that is held")),
         optional(
             "progress",
             or_null(object([
@@ -272,7 +307,11 @@ fn artifacts() -> Vec<Described> {
             "uploadArtifact",
             "Deliver the result of a leased job",
         ))
-        .query("lease_token", "Of the lease that is held", text())
+        .query(
+            "lease_token",
+            "Of the lease that is held",
+            uuid("A lease's token"),
+        )
         .upload("application/octet-stream")
         .json(
             200,

@@ -6,7 +6,7 @@ use crate::media::{AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, Vide
 
 use super::build::{
     Described, Shape, count, delete, field, flag, get, list, map, named, number, number_in, object,
-    one_of, optional, or_null, post, text, text_of, time, whole,
+    one_of, optional, or_null, post, some_text, text, text_of, time, whole,
 };
 use super::{job_id, maybe_text};
 
@@ -57,7 +57,7 @@ fn start() -> Shape {
     object([
         field(
             "source",
-            text_of(
+            some_text(
                 "URL, or a file below sources.roots: /abs/path, file:///abs/path, path/in/root",
             ),
         ),
@@ -138,6 +138,7 @@ pub(super) fn describe() -> Vec<Described> {
     let mut all = jobs();
     all.extend(files());
     all.extend(sharing());
+    all.extend(maps());
     all
 }
 
@@ -350,5 +351,80 @@ fn sharing() -> Vec<Described> {
                 field("orphaned_dirs_cleaned", count("Folders")),
             ]),
         ),
+    ]
+}
+
+/// What is played now.
+fn maps() -> Vec<Described> {
+    let summary = || {
+        vec![
+            field("job_id", job_id()),
+            field("stream", maybe_text()),
+            field("source", text()),
+            field("mode", one_of(Mode::NAMES.iter().copied())),
+            field("client", maybe_text()),
+            field("state", one_of(STATES)),
+            field("phase", maybe_text()),
+            field("progress", number("Percent")),
+            field("duration", or_null(number("Seconds"))),
+            field("speed", number("Media time per wall time")),
+            field("eta_seconds", or_null(number("Seconds"))),
+            field("encoded_by", maybe_text()),
+            field("encoders", count("Encoders")),
+            field("viewers", count("Clients")),
+            field("error", maybe_text()),
+            field("warnings", list(text())),
+            field("created_at", time()),
+        ]
+    };
+    let head = object([
+        field("segment", count("Number")),
+        field("position", number("Seconds of the stream")),
+        field("paused", flag()),
+        field("speed", or_null(number("Media time per wall time"))),
+    ]);
+    let track = object([
+        field("id", text()),
+        field("kind", text()),
+        field("name", maybe_text()),
+        field("codec", maybe_text()),
+        field("encoder", maybe_text()),
+        field("accelerator", maybe_text()),
+        field(
+            "ready",
+            list(list(number("From and to, seconds of the stream"))),
+        ),
+        field("ready_segments", count("Segments")),
+        field("heads", list(head)),
+        field("last_failure", maybe_text()),
+    ]);
+    let map = object([
+        field("duration", or_null(number("Seconds"))),
+        field("open_ended", flag()),
+        field("segments", or_null(count("Segments"))),
+        field("tracks", list(track)),
+    ]);
+    let mut mapped = summary();
+    mapped.push(field("map", or_null(map)));
+    vec![
+        get(
+            "/api/v2/streams",
+            "streams",
+            "What is played now, newest first",
+        )
+        .json(
+            200,
+            "Streams",
+            object([field("streams", list(object(summary())))]),
+        ),
+        get(
+            "/api/v2/streams/{id}",
+            "stream",
+            "What of a stream is there, and who makes the rest",
+        )
+        .about("Looking keeps nothing alive.")
+        .part("id", "Id of the job", text())
+        .json(200, "The stream and its map", object(mapped))
+        .errors(&[GONE]),
     ]
 }
