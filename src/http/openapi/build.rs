@@ -268,6 +268,15 @@ impl Described {
         self.answer(status, about, kind, text(), None)
     }
 
+    /// An answer of server-sent events with these names, whose data is JSON.
+    pub(in super::super) fn events(self, status: u16, about: &str, names: &[&str]) -> Self {
+        let event = object([
+            field("event", one_of(names.iter().copied())),
+            field("data", text_of("JSON")),
+        ]);
+        self.answer(status, about, "text/event-stream", event, None)
+    }
+
     /// An answer without a body.
     pub(in super::super) fn empty(self, status: u16, text: &str) -> Self {
         let response = ResponseBuilder::new().description(text).build();

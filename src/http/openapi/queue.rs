@@ -141,7 +141,11 @@ fn more() -> Vec<Described> {
             .errors(&[BUSY]),
         get("/api/v2/events", "events", "What changes, as server-sent events")
             .about("Every second at most one event each: `jobs`, `progress`, `streams`, and `missed` when jobs changed faster than they were read.")
-            .bytes(200, "Events, until the client or the gateway leaves", "text/event-stream"),
+            .events(
+                200,
+                "Until the client or the gateway leaves",
+                &["jobs", "progress", "streams", "missed"],
+            ),
     ]
 }
 
