@@ -5,12 +5,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::{JobId, QueueId};
 use crate::dispatch::{DispatchError, Dispatcher};
-use crate::job::{Backoff, BatchSpec, JobKind, JobSpec, JobState, NewJob, RetryPolicy};
+use crate::job::{
+    Backoff, BatchSpec, Job as Queued, JobKind, JobSpec, JobState, NewJob, RetryPolicy,
+};
 use crate::media::StreamRequest;
 use crate::session::{FileStage, Job, JobOrigin, MadeFile, Opener, Registry, SessionError};
 use crate::store::JobFilter;
@@ -54,6 +57,8 @@ pub struct Batches {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) settings: BatchSettings,
     pub(super) folders: JobFolders,
+    /// Held while an ended job is shown anew.
+    showing: Mutex<()>,
     pub(super) cancel: CancellationToken,
 }
 
@@ -73,6 +78,7 @@ impl Batches {
             opener: parts.opener,
             dispatcher: parts.dispatcher,
             folders: JobFolders::new(parts.settings.folder.clone()),
+            showing: Mutex::default(),
             settings: parts.settings,
             cancel: parts.cancel,
         });
@@ -81,7 +87,13 @@ impl Batches {
             parts.tracker.spawn(worker::run(batches.clone(), nth));
         }
         let weak = Arc::downgrade(&batches);
-        parts.tracker.spawn(clean(weak, batches.cancel.clone()));
+        parts
+            .tracker
+            .spawn(clean(weak.clone(), batches.cancel.clone()));
+        let changes = batches.dispatcher.changes();
+        parts
+            .tracker
+            .spawn(follow(weak, changes, batches.cancel.clone()));
         Ok(batches)
     }
 
@@ -187,22 +199,7 @@ impl Batches {
             ..JobFilter::default()
         };
         for queued in self.dispatcher.list(&filter).await? {
-            let (Ok(id), JobSpec::Batch(spec)) = (queued.id.as_str().parse(), &queued.spec) else {
-                continue;
-            };
-            let shown = match self.opener.resolve(&spec.source).await {
-                Ok(locator) => locator.display(),
-                Err(_) => "a source that is not allowed any more".to_owned(),
-            };
-            let origin = JobOrigin {
-                session_id: spec.session_id.clone(),
-                client: None,
-            };
-            let created = queued.created_at.as_millis();
-            let created = Timestamp::from_millisecond(created).unwrap_or_default();
-            let request = spec.request.clone();
-            let Ok(job) = self.registry.adopt(id, shown, request, origin, created) else {
-                tracing::warn!(job.id = %id, "too many jobs: one of an earlier run is not shown");
+            let Some(job) = self.show(&queued).await else {
                 continue;
             };
             self.resume(&job, &queued).await?;
@@ -210,7 +207,64 @@ impl Batches {
         Ok(())
     }
 
-    async fn resume(&self, job: &Arc<Job>, queued: &crate::job::Job) -> Result<(), DispatchError> {
+    /// Shows a stored job to clients.
+    async fn show(&self, queued: &Queued) -> Option<Arc<Job>> {
+        let JobSpec::Batch(spec) = &queued.spec else {
+            return None;
+        };
+        let id: JobId = queued.id.as_str().parse().ok()?;
+        let shown = match self.opener.resolve(&spec.source).await {
+            Ok(locator) => locator.display(),
+            Err(_) => "a source that is not allowed any more".to_owned(),
+        };
+        let origin = JobOrigin {
+            session_id: spec.session_id.clone(),
+            client: None,
+        };
+        let created = queued.created_at.as_millis();
+        let created = Timestamp::from_millisecond(created).unwrap_or_default();
+        let request = spec.request.clone();
+        let adopted = self.registry.adopt(id, shown, request, origin, created);
+        if adopted.is_err() {
+            tracing::warn!(job.id = %id, "too many jobs: one of an earlier run is not shown");
+        }
+        adopted.ok()
+    }
+
+    /// Brings what clients are shown in line with what somebody did to the job in the queue: withdrew it,
+    /// or began it anew.
+    async fn heard(&self, id: &QueueId) -> Result<(), BatchError> {
+        let Some(job) = self.job_of(id) else {
+            return Ok(());
+        };
+        // What was heard of may have changed since.
+        let queued = self.dispatcher.get(id).await?;
+        let ended = job.ended_at().is_some();
+        match queued.state {
+            JobState::Cancelled if !ended => {
+                self.registry.cancel(job.id).await?;
+                self.remove_files(job.id).await;
+            }
+            JobState::Ready | JobState::Waiting => {
+                self.shown(&queued).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What clients are shown of a job that is to be worked on: made anew if it had ended before.
+    pub(super) async fn shown(&self, queued: &Queued) -> Option<Arc<Job>> {
+        let _one_at_a_time = self.showing.lock().await;
+        let job = self.job_of(&queued.id)?;
+        if job.ended_at().is_none() {
+            return Some(job);
+        }
+        self.registry.delete(job.id).await.ok()?;
+        self.show(queued).await
+    }
+
+    async fn resume(&self, job: &Arc<Job>, queued: &Queued) -> Result<(), DispatchError> {
         let own = |name: &str| name.starts_with(&self.settings.worker_name);
         match queued.state {
             JobState::Waiting | JobState::Ready => {}
@@ -274,8 +328,33 @@ impl Batches {
         Ok(())
     }
 
-    pub(super) fn job_of(&self, id: &QueueId) -> Option<Arc<Job>> {
+    fn job_of(&self, id: &QueueId) -> Option<Arc<Job>> {
         self.registry.job(id.as_str().parse().ok()?).ok()
+    }
+}
+
+/// Hears what others do to batch jobs in the queue.
+async fn follow(
+    batches: Weak<Batches>,
+    mut changes: broadcast::Receiver<Arc<Queued>>,
+    cancel: CancellationToken,
+) {
+    while let Some(change) = cancel.run_until_cancelled(changes.recv()).await {
+        let changed = match change {
+            Ok(changed) => changed,
+            // The next start shows what was missed.
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        if !matches!(changed.spec, JobSpec::Batch(_)) {
+            continue;
+        }
+        let Some(batches) = batches.upgrade() else {
+            return;
+        };
+        if let Err(error) = batches.heard(&changed.id).await {
+            tracing::debug!(job.id = %changed.id, %error, "a batch job is shown as it was");
+        }
     }
 }
 

@@ -328,6 +328,42 @@ async fn a_cancelled_job_ends_its_encoder_and_stays_readable() {
     app.stop().await;
 }
 
+/// The queue and what clients of the original are shown are one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_to_a_job_in_the_queue_is_shown() {
+    let fake = FakeFfmpeg::with("hang=0\n");
+    let app = TestApp::with(|c| {
+        fake.use_in(c);
+        c.transcoding.retry_count = 0;
+    })
+    .await;
+    film(app.folder.path(), "film.mkv");
+    let job = begin(&app, "film.mkv", json!({"format": "mkv"})).await;
+    let started = || !fake.alive().is_empty();
+    crate::fake::eventually(SOON, "an encoder runs", started).await;
+    let path = |verb: &str| format!("/api/v2/jobs/{job}/{verb}");
+    let answer = app.post(&path("cancel"), json!({})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let is = |state: &'static str| move |s: &Value| s["status"] == state;
+    app.status_until(&job, SOON, is("cancelled")).await;
+    fake.all_ended(Duration::from_secs(5)).await;
+
+    fake.set("error=Connection_reset_by_peer\n");
+    let answer = app.post(&path("retry"), json!({})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    app.status_until(&job, SOON, is("error")).await;
+    fake.set("");
+    let answer = app.post(&path("retry"), json!({})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    app.status_until(&job, SOON, is("ready")).await;
+    let (status, file) = fetch(&app, &job).await;
+    assert!(
+        status["error_message"].is_null() && !file.is_empty(),
+        "{status}"
+    );
+    app.stop().await;
+}
+
 /// Nothing of a batch is lost when the gateway is: the job goes on, the file of another one is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_and_files_survive_the_gateway() {
