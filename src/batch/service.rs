@@ -239,9 +239,8 @@ impl Batches {
         };
         // What was heard of may have changed since.
         let queued = self.dispatcher.get(id).await?;
-        let ended = job.ended_at().is_some();
         match queued.state {
-            JobState::Cancelled if !ended => {
+            JobState::Cancelled if job.is_live() => {
                 self.registry.cancel(job.id).await?;
                 self.remove_files(job.id).await;
             }
@@ -257,7 +256,7 @@ impl Batches {
     pub(super) async fn shown(&self, queued: &Queued) -> Option<Arc<Job>> {
         let _one_at_a_time = self.showing.lock().await;
         let job = self.job_of(&queued.id)?;
-        if job.ended_at().is_none() {
+        if job.is_live() {
             return Some(job);
         }
         self.registry.delete(job.id).await.ok()?;
