@@ -57,7 +57,7 @@ pub struct Batches {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) settings: BatchSettings,
     pub(super) folders: JobFolders,
-    /// Held while an ended job is shown anew.
+    /// Held while what is shown and what is queued change together.
     showing: Mutex<()>,
     pub(super) cancel: CancellationToken,
 }
@@ -146,6 +146,7 @@ impl Batches {
 
     /// Ends a job's work; its status stays readable. `false` when it has already ended.
     pub async fn cancel(&self, id: JobId) -> Result<bool, BatchError> {
+        let _one_at_a_time = self.showing.lock().await;
         if !self.registry.cancel(id).await? {
             return Ok(false);
         }
@@ -156,6 +157,7 @@ impl Batches {
 
     /// Ends a job and forgets it with its file.
     pub async fn delete(&self, id: JobId) -> Result<(), BatchError> {
+        let _one_at_a_time = self.showing.lock().await;
         self.registry.delete(id).await?;
         self.withdraw(id).await?;
         self.dispatcher.forget(&id.into()).await?;
@@ -234,18 +236,19 @@ impl Batches {
     /// Brings what clients are shown in line with what somebody did to the job in the queue: withdrew it,
     /// or began it anew.
     async fn heard(&self, id: &QueueId) -> Result<(), BatchError> {
+        let _one_at_a_time = self.showing.lock().await;
         let Some(job) = self.job_of(id) else {
             return Ok(());
         };
         // What was heard of may have changed since.
         let queued = self.dispatcher.get(id).await?;
-        match queued.state {
-            JobState::Cancelled if job.is_live() => {
+        match (queued.state, job.is_live()) {
+            (JobState::Cancelled, true) => {
                 self.registry.cancel(job.id).await?;
                 self.remove_files(job.id).await;
             }
-            JobState::Ready | JobState::Waiting => {
-                self.shown(&queued).await;
+            (JobState::Ready | JobState::Waiting, false) => {
+                self.show_anew(&job, &queued).await;
             }
             _ => {}
         }
@@ -253,13 +256,22 @@ impl Batches {
     }
 
     /// What clients are shown of a job that is to be worked on: made anew if it had ended before.
-    pub(super) async fn shown(&self, queued: &Queued) -> Option<Arc<Job>> {
+    pub(super) async fn shown(&self, id: &QueueId) -> Option<Arc<Job>> {
         let _one_at_a_time = self.showing.lock().await;
-        let job = self.job_of(&queued.id)?;
+        let job = self.job_of(id)?;
         if job.is_live() {
             return Some(job);
         }
-        self.registry.delete(job.id).await.ok()?;
+        let queued = self.dispatcher.get(id).await.ok()?;
+        match queued.state.is_final() {
+            // It was withdrawn since it was claimed.
+            true => Some(job),
+            false => self.show_anew(&job, &queued).await,
+        }
+    }
+
+    async fn show_anew(&self, ended: &Job, queued: &Queued) -> Option<Arc<Job>> {
+        self.registry.delete(ended.id).await.ok()?;
         self.show(queued).await
     }
 

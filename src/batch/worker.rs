@@ -53,7 +53,7 @@ async fn work(batches: &Arc<Batches>, queued: &Queued) {
         return;
     };
     let proof = Proof::Token(lease.token);
-    let Some(job) = batches.shown(queued).await else {
+    let Some(job) = batches.shown(&queued.id).await else {
         // Deleted between the claim and now; or of another gateway on the same database, whose files
         // lie elsewhere.
         let given_back = batches.dispatcher.release(&queued.id, proof).await;

@@ -364,6 +364,27 @@ async fn what_is_done_to_a_job_in_the_queue_is_shown() {
     app.stop().await;
 }
 
+/// Whatever its worker was about to do, and whatever was heard of it late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cancelled_at_any_moment_stays_so() {
+    let fake = FakeFfmpeg::with("hang=0\n");
+    let app = TestApp::with(|c| fake.use_in(c)).await;
+    film(app.folder.path(), "film.mkv");
+    let mut jobs = Vec::new();
+    for _ in 0..40 {
+        let job = begin(&app, "film.mkv", json!({"format": "mkv"})).await;
+        let path = format!("/api/transcode/{job}/cancel");
+        assert_eq!(app.post(&path, json!({})).await.status, StatusCode::OK);
+        assert_eq!(app.status(&job).await["status"], "cancelled");
+        jobs.push(job);
+    }
+    fake.all_ended(Duration::from_secs(5)).await;
+    for job in jobs {
+        assert_eq!(app.status(&job).await["status"], "cancelled");
+    }
+    app.stop().await;
+}
+
 /// Nothing of a batch is lost when the gateway is: the job goes on, the file of another one is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_and_files_survive_the_gateway() {
