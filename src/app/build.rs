@@ -269,6 +269,7 @@ pub(super) fn effective_settings(config: &Config, origins: &Origins) -> Effectiv
             allowed: s.allowed,
             is_secret: s.is_secret,
             is_set: s.is_set,
+            is_default: s.is_default,
         });
     told.collect()
 }

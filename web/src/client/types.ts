@@ -230,6 +230,8 @@ export interface Setting {
   readonly allowed: string;
   readonly is_secret: boolean;
   readonly is_set: boolean;
+  /** It is what it would be had nobody set it, whatever its origin. */
+  readonly is_default: boolean;
 }
 export interface Settings {
   readonly version: string;
