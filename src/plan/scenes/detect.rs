@@ -32,7 +32,8 @@ pub struct SceneRules {
     pub threshold: f64,
     /// Fewest pictures of a scene, at least 1; a shorter film is one scene.
     pub min_frames: u32,
-    /// Most pictures of a scene; `None` = any number. Less than `min_frames` counts as that.
+    /// Most pictures of a scene; `None` = any number. Less than `min_frames` counts as that. The usual one is
+    /// the distance that x264 keeps between key frames.
     pub max_frames: Option<u32>,
 }
 
@@ -41,7 +42,7 @@ impl Default for SceneRules {
         SceneRules {
             threshold: 30.0,
             min_frames: 24,
-            max_frames: Some(240),
+            max_frames: Some(250),
         }
     }
 }
@@ -166,31 +167,35 @@ pub fn scene_spans(frames: &[FrameScore], rules: SceneRules) -> Vec<SceneSpan> {
     let max = rules.max_frames.map(|m| (m as usize).max(min));
     let mut spans = Vec::new();
     for pair in cuts.windows(2) {
-        let (start, length) = (pair[0], pair[1] - pair[0]);
-        // Parts of one length, as far as whole numbers allow; none falls below the least.
-        let parts = max.map_or(1, |m| length.div_ceil(m));
-        let parts = parts.min((length / min).max(1));
-        // Two neighbouring parts may change by what is left to both limits.
-        let room = max.map_or(0, |m| m.saturating_sub(length.div_ceil(parts)) / 2);
-        let room = room.min((length / parts - min.min(length / parts)) / 2);
-        let cut = |nth: usize| {
-            let even = length * nth / parts;
-            let is_inner = nth != 0 && nth != parts;
-            let near = (0..=room).filter(|_| is_inner).find_map(|by| {
-                let key = |at: usize| frames[start + at].is_key.then_some(at);
-                key(even - by).or_else(|| key(even + by))
-            });
-            near.unwrap_or(even)
-        };
-        for nth in 0..parts {
-            let (from, to) = (cut(nth), cut(nth + 1));
+        let inner = max.map_or_else(Vec::new, |max| parts(frames, pair[0], pair[1], min, max));
+        let ends = inner.into_iter().chain([pair[1]]);
+        let mut start = pair[0];
+        for end in ends {
             spans.push(SceneSpan {
-                start: (start + from) as u64,
-                frames: u32::try_from(to - from).unwrap_or(u32::MAX),
+                start: start as u64,
+                frames: u32::try_from(end - start).unwrap_or(u32::MAX),
             });
+            start = end;
         }
     }
     spans
+}
+
+/// Where a scene from `start` to `end` that is longer than `max` is parted: at the source's key frames as
+/// far as possible, else into parts of one length. None falls below `min`.
+fn parts(frames: &[FrameScore], start: usize, end: usize, min: usize, max: usize) -> Vec<usize> {
+    let (mut at, mut cuts) = (start, Vec::new());
+    while end - at > max {
+        let even = (end - at).div_ceil(max).min((end - at) / min);
+        if even < 2 {
+            break;
+        }
+        let latest = (at + max).min(end - min);
+        let key = (at + min..=latest).rev().find(|n| frames[*n].is_key);
+        at = key.unwrap_or(at + (end - at) / even);
+        cuts.push(at);
+    }
+    cuts
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::film::{RATE, likeness, picture_times};
+use super::engines::has_encoder;
+use super::film::{RATE, likeness, picture_times, probed};
 use super::worker::*;
 use crate::app::{TestApp, ffmpeg};
 
@@ -138,6 +139,105 @@ async fn reordered_pictures_come_back_at_their_own_times() {
         let scores = likeness(&made, &path);
         let worst = scores.iter().copied().fold(1.0, f64::min);
         assert!(worst > 0.9, "{encoder}: a picture has SSIM {worst}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hdr10_says_of_a_film_is_kept_in_av1() {
+    if !has_encoder("libx265") || !has_encoder("libaom-av1") {
+        return;
+    }
+    let app = TestApp::with(|c| c.local_engine.patience_seconds = 0).await;
+    let path = app.folder.path().join("hdr.mkv");
+    let params = "log-level=error:hdr10=1:max-cll=1000,400:\
+        master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)";
+    let colours = [
+        "-color_primaries",
+        "bt2020",
+        "-color_trc",
+        "smpte2084",
+        "-colorspace",
+        "bt2020nc",
+        "-color_range",
+        "tv",
+    ];
+    let input = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=160x90:r=25",
+        "-frames:v",
+        "24",
+    ];
+    let encoder = [
+        "-pix_fmt",
+        "yuv420p10le",
+        "-c:v",
+        "libx265",
+        "-x265-params",
+        params,
+    ];
+    let to = path.to_str().unwrap();
+    ffmpeg(&[&input[..], &encoder, &colours, &[to]].concat());
+    let body = json!({"input": ["hdr.mkv"], "encoder": "aom", "id": "h", "max_frames": 12,
+        "encoder_params": "--cpu-used=8 --end-usage=q --cq-level=30", "ffmpeg_params": "-pix_fmt yuv420p10le"});
+    add(&app, body).await;
+    until_status(&app, "h", "complete").await;
+    let made = completed(&app, "h").await;
+    // Once for each scene: whoever enters the film there is told.
+    let show = [
+        "-select_streams",
+        "v:0",
+        "-show_frames",
+        "-show_entries",
+        "frame=key_frame:frame_side_data_list",
+    ];
+    let said = |path: &Path| {
+        let frames = probed(path, &show);
+        let frames = frames["frames"].as_array().unwrap().clone();
+        let keys = frames.into_iter().filter(|f| f["key_frame"] == 1);
+        let of = |frame: &serde_json::Value, kind: &str| {
+            let all = frame["side_data_list"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let said = all.into_iter().find(|s| s["side_data_type"] == kind);
+            said.unwrap_or_else(|| panic!("{kind}: {frame}"))
+        };
+        let both = |f| {
+            [
+                of(&f, "Mastering display metadata"),
+                of(&f, "Content light level metadata"),
+            ]
+        };
+        keys.map(both).collect::<Vec<_>>()
+    };
+    let (of_source, of_made) = (said(&path), said(&made));
+    assert_eq!(of_made.len(), 2);
+    let number = |value: &serde_json::Value| {
+        let (num, den) = value.as_str().unwrap().split_once('/').unwrap();
+        num.parse::<f64>().unwrap() / den.parse::<f64>().unwrap()
+    };
+    for [display, light] in &of_made {
+        assert_eq!(
+            (&light["max_content"], &light["max_average"]),
+            (&json!(1000), &json!(400))
+        );
+        for field in [
+            "red_x",
+            "green_y",
+            "blue_x",
+            "white_point_y",
+            "min_luminance",
+            "max_luminance",
+        ] {
+            let (made, wanted) = (number(&display[field]), number(&of_source[0][0][field]));
+            assert!(
+                (made - wanted).abs() < 1e-4,
+                "{field}: {made}, not {wanted}"
+            );
+        }
     }
     app.stop().await;
 }
