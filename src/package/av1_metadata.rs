@@ -47,7 +47,7 @@ fn light_level(light: &LightLevel) -> Vec<u8> {
 
 /// Puts `units` behind the first sequence header of `picture`, a temporal unit. `None`: it has none, says
 /// such things itself, or is not understood.
-pub fn with_units(picture: &[u8], units: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn with_units(picture: &[u8], units: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     let mut behind = None;
     while at < picture.len() {
