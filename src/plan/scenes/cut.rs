@@ -132,10 +132,26 @@ const COPIED: [&str; 8] = [
     "prores",
 ];
 
-/// Whether scenes of `video` may be taken as they are stored. Pictures that are to be turned are not:
-/// Matroska does not say so.
+/// Whether scenes of `video` may be taken as they are stored. Pictures that are to be turned are not, since
+/// Matroska does not say so, nor are those of the full range ([`as_if_limited`]).
 pub fn may_be_copied(video: &VideoStream) -> bool {
-    video.rotation == 0 && COPIED.contains(&video.codec.as_str())
+    video.rotation == 0 && !is_full_range(video) && COPIED.contains(&video.codec.as_str())
+}
+
+fn is_full_range(video: &VideoStream) -> bool {
+    video.color.range.as_deref() == Some("pc") || video.pixel_format.starts_with("yuvj")
+}
+
+/// The filter that calls values of the full range limited, and leaves them as they are: the pipes of
+/// workers would convert them otherwise, while the joined file says what they really are.
+fn as_if_limited(video: &VideoStream) -> Option<String> {
+    if !is_full_range(video) {
+        return None;
+    }
+    Some(match video.pixel_format.strip_prefix("yuvj") {
+        Some(layout) => format!("scale=in_range=limited:out_range=limited,format=yuv{layout}"),
+        None => "setrange=limited".to_owned(),
+    })
 }
 
 /// The codec in which segments are kept without loss.
@@ -271,7 +287,10 @@ pub fn cut_group(
         }
     };
     let ticks = ticks_per_frame(rate);
-    let filters = format!("settb=1/1000000,select={select},settb=1/1000,setpts=N*{ticks}");
+    let mut filters = format!("settb=1/1000000,select={select},settb=1/1000,setpts=N*{ticks}");
+    if let Some(limited) = as_if_limited(video) {
+        filters = format!("{filters},{limited}");
+    }
     let count = (to - from).to_string();
     let mut output = strings(&["-map", &format!("0:{}", video.index), "-an", "-sn", "-dn"]);
     output.extend(strings(&["-map_metadata", "-1", "-map_chapters", "-1"]));

@@ -337,9 +337,15 @@ const MP4_SOUND: [&str; 8] = ["aac", "mp3", "ac3", "eac3", "opus", "flac", "alac
 impl Joining {
     /// Of the source's video stream.
     pub fn of(encoder: SceneEncoder, video: &VideoStream) -> Joining {
+        let mut color = video.color.clone();
+        if color.matrix.as_deref() == Some("gbr") {
+            // What pipes make of RGB.
+            color.matrix = Some("smpte170m".to_owned());
+            color.range = Some("tv".to_owned());
+        }
         Joining {
             encoder,
-            color: video.color.clone(),
+            color,
             display_aspect: Some((
                 u64::from(video.coded.width) * u64::from(video.sample_aspect.0),
                 u64::from(video.coded.height) * u64::from(video.sample_aspect.1),

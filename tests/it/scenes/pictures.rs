@@ -115,6 +115,34 @@ async fn workers_see_every_picture_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_full_range_of_a_source_is_kept() {
+    let app = server(|_| {}).await;
+    let full = "scale=out_range=full,format=yuvj420p";
+    let path = source(app.folder.path(), "full.mp4", full, &GOPS);
+    let body = json!({"input": ["full.mp4"], "encoder": "aom", "encoder_params": "", "id": "f",
+        "min_frames": 50, "max_frames": 50, "threshold": 255});
+    add(&app, body).await;
+    until_status(&app, "f", "ready").await;
+    let given = get_job(&app, &[]).await.unwrap();
+    assert_eq!(given.scene, "00000");
+    let unchanged = "scale=in_range=limited:out_range=limited,format=yuv420p";
+    let args = ["-fps_mode", "passthrough", "-vf", unchanged];
+    let wanted = pictures(&path, &args);
+    assert_eq!(piped(&given, app.folder.path()), wanted[..50]);
+    work(&app, app.folder.path(), Generation::Third).await;
+    until_status(&app, "f", "complete").await;
+    let show = [
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        "stream=color_range",
+    ];
+    let found = probed(&completed(&app, "f").await, &show);
+    assert_eq!(found["streams"][0]["color_range"], "pc", "{found}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reordered_pictures_come_back_at_their_own_times() {
     let app = TestApp::with(|c| c.local_engine.patience_seconds = 0).await;
     let path = source(app.folder.path(), "varies.mkv", VARIES, &GOPS);
