@@ -125,7 +125,9 @@ impl From<ScenesError> for ApiError {
     fn from(error: ScenesError) -> Self {
         let status = match error {
             ScenesError::NoSuchProject | ScenesError::NoSuchScene => StatusCode::NOT_FOUND,
-            ScenesError::InputsNotFound(_) => StatusCode::BAD_REQUEST,
+            ScenesError::InputsNotFound(_) | ScenesError::BadGrain { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             ScenesError::Exist(_) | ScenesError::NotNow(_) => StatusCode::CONFLICT,
             ScenesError::Dispatch(error) => return error.into(),
             ScenesError::Store(error) => return DispatchError::from(error).into(),

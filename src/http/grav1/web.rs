@@ -12,6 +12,7 @@ use aws_lc_rs::constant_time;
 
 use crate::artifact::ArtifactName;
 use crate::media::OnComplete;
+use crate::plan::scenes::{GRAIN_OPTION, take_grain_option};
 use crate::scenes::{Activity, ProjectView, Reencode, ScenesError, scene_number};
 
 use super::super::access::now;
@@ -343,9 +344,15 @@ pub(super) async fn retry(
     let body = optional_body(&body)?;
     check_password(&app, &body)?;
     let bad = |reason| ApiError::new(StatusCode::BAD_REQUEST, reason);
-    let how = Reencode {
-        encoder_params: add::optional_line(&body, "encoder_params").map_err(bad)?,
-    };
+    let encoder_params = add::optional_line(&body, "encoder_params").map_err(bad)?;
+    if take_grain_option(encoder_params.as_deref().unwrap_or_default())
+        .1
+        .is_some()
+    {
+        let told = format!("encoder_params: {GRAIN_OPTION} is for a whole project");
+        return Err(bad(told));
+    }
+    let how = Reencode { encoder_params };
     app.scenes
         .encode_again(&path.project, &path.scene, how)
         .await?;
