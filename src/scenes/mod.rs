@@ -27,4 +27,4 @@ pub use finish::{Upload, Verdict};
 pub use hand_out::{Asker, HandedScene, HeldScene};
 pub use manage::{NewProject, Reencode};
 pub use service::{EncoderVersions, Scenes, ScenesParts, ScenesSettings, scene_number};
-pub use view::{Activity, ProjectView, SceneView};
+pub use view::{Activity, ProjectView, SceneView, WorkerView};

@@ -258,6 +258,8 @@ async fn answers_are_as_described() {
         "/api/v2/queue",
         "/api/v2/streams",
         "/api/v2/config",
+        "/api/v2/licenses",
+        "/api/v2/scene-workers",
         "/version",
     ]
     .map(|path| (path, path.to_owned()))

@@ -9,6 +9,7 @@ import type {
   FileOrder,
   Folder,
   Health,
+  Part,
   Project,
   ProjectOrder,
   QueueCounts,
@@ -17,6 +18,7 @@ import type {
   QueueQuery,
   Runner,
   SceneInfo,
+  SceneWorker,
   Settings,
   Stats,
   StreamDetail,
@@ -237,6 +239,12 @@ export class Gateway {
     return (await this.#http.json('api/v2/config', { signal })) as Settings;
   }
 
+  /** Crates and packages that are in the program. */
+  async licenses(signal: AbortSignal): Promise<readonly Part[]> {
+    const body = (await this.#http.json('api/v2/licenses', { signal })) as { parts: readonly Part[] };
+    return body.parts;
+  }
+
   // -------------------------------------------------------------- scenes
 
   /** Null where the gateway has no front door for them. */
@@ -251,6 +259,11 @@ export class Gateway {
 
   async sceneInfo(signal: AbortSignal): Promise<SceneInfo | null> {
     return (await this.#optional('api/get_info', signal)) as SceneInfo | null;
+  }
+
+  async sceneWorkers(signal: AbortSignal): Promise<readonly SceneWorker[]> {
+    const body = (await this.#http.json('api/v2/scene-workers', { signal })) as { workers: readonly SceneWorker[] };
+    return body.workers;
   }
 
   async addProject(order: ProjectOrder): Promise<void> {

@@ -164,9 +164,10 @@ export interface Health {
   readonly environment: string;
   readonly uptime_seconds: number;
   readonly checks: {
-    readonly cpu: { readonly usage_percent: number };
-    readonly memory: { readonly usage_percent: number; readonly available_mb: number };
-    readonly disk: { readonly usage_percent: number; readonly free_gb: number };
+    readonly cpu: { readonly status: string; readonly usage_percent: number };
+    readonly memory: { readonly status: string; readonly usage_percent: number; readonly available_mb: number };
+    readonly disk: { readonly status: string; readonly usage_percent: number; readonly free_gb: number };
+    readonly job_queue: { readonly status: string };
     readonly active_jobs: { readonly count: number; readonly max_concurrent: number };
   };
 }
@@ -234,10 +235,26 @@ export interface Setting {
 export interface Settings {
   readonly version: string;
   readonly license: string;
+  /** Where other devices most likely reach the gateway; null when it is open to its own machine only. */
+  readonly url: string | null;
   readonly settings: readonly Setting[];
 }
 
+/** A part of the program, of `GET /api/v2/licenses`. */
+export interface Part {
+  readonly name: string;
+  readonly version: string;
+  readonly license: string;
+}
+
 // ---------------------------------------------------------------- scenes (grav1)
+
+/** A machine whose grav1 workers ask for scenes, of `GET /api/v2/scene-workers`. */
+export interface SceneWorker {
+  readonly ip: string;
+  readonly last_contact_seconds: number;
+  readonly scenes: ReadonlyArray<{ readonly project: string; readonly scene: string }>;
+}
 
 /** A scene of a project. `filesize` 0: not encoded yet. */
 export interface Scene {
