@@ -66,7 +66,7 @@ export class Gateway {
     try {
       if (job.shared) {
         const query = new URLSearchParams({ session_id: this.session });
-        await this.#http.request(`${path}/leave?${query}`, { ...post({ session_id: this.session }), keepalive: true });
+        await this.#http.request(`${path}/leave?${query}`, { method: 'POST', keepalive: true });
       } else {
         await this.#http.request(path, { method: 'DELETE', keepalive: true });
       }
@@ -197,8 +197,9 @@ export class Gateway {
     return (await this.#http.json('api/capabilities', { signal })) as Capabilities;
   }
 
+  /** Also of a gateway that is not well, which says so with 503. */
   async health(signal: AbortSignal): Promise<Health> {
-    return (await this.#http.json('api/health/detailed', { signal })) as Health;
+    return (await this.#http.json('api/health/detailed', { signal }, 503)) as Health;
   }
 
   async stats(signal: AbortSignal): Promise<Stats> {

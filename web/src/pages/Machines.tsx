@@ -12,7 +12,11 @@ const EVERY_MS = 2000;
 const MOST = 150;
 
 /** Kept while the page is open, whatever part of it is shown. */
-let load: readonly Health[] = [];
+let load: readonly Load[] = [];
+
+/** The load of a machine that tells it. */
+type Load = Health & { readonly checks: NonNullable<Health['checks']> };
+const tellsLoad = (health: Health): health is Load => health.checks !== undefined;
 
 const ACCELERATORS: Readonly<Record<string, string>> = {
   nvenc: 'NVIDIA NVENC',
@@ -31,7 +35,7 @@ export function Machines() {
   const stats = useAnswer((signal) => gateway.stats(signal), [], EVERY_MS);
   const [, draw] = useState(0);
   useEffect(() => {
-    if (health.value === null) return;
+    if (health.value === null || !tellsLoad(health.value)) return;
     load = [...load.slice(-(MOST - 1)), health.value];
     draw((n) => n + 1);
   }, [health.value]);
@@ -115,7 +119,7 @@ export function Machines() {
 }
 
 /** How the machine is, and why, in a few words. */
-export function conditionOf({ status, checks }: Health): string {
+export function conditionOf({ status, checks }: Load): string {
   const troubles = [
     checks.cpu.status !== 'healthy' ? 'the processor is busy' : null,
     checks.memory.status !== 'healthy' ? 'memory is short' : null,
