@@ -252,6 +252,8 @@ export function attach(
   );
 
   let hls: Hls | null = null;
+  /** The size that was chosen last, which may be a moment before it is taken. */
+  let wantedSize = -1;
   void (async () => {
     const library = (await import('hls.js')).default;
     if (ended.signal.aborted) return;
@@ -275,9 +277,13 @@ export function attach(
     },
     chooseSize: (id) => {
       if (hls === null) return;
-      // What is buffered plays on; the next segment is of the chosen size.
-      hls.nextLevel = id;
       update({ choices: { ...view.choices, size: id } });
+      wantedSize = id;
+      const chosen = hls;
+      void madeReady(chosen, id, view.starts, video.currentTime, ended.signal).then(() => {
+        // What is buffered plays on for a moment; then comes the chosen size.
+        if (!ended.signal.aborted && wantedSize === id) chosen.nextLevel = id;
+      });
     },
     chooseAudio: (id) => {
       if (hls === null) return;
@@ -291,6 +297,30 @@ export function attach(
       rememberTaste({ subtitle: hls.subtitleTracks[id]?.name ?? '' });
     },
   };
+}
+
+/** How far ahead of the viewer a size changes, and how long its encoder is waited for. */
+const CHANGE_AHEAD_S = 4;
+const CHANGE_WITHIN_MS = 10_000;
+
+/**
+ * Waits until the first segment of a size is made that the viewer will see: each size has an encoder of its
+ * own, which must get under way before what is buffered is thrown away.
+ */
+async function madeReady(hls: Hls, id: number, starts: readonly number[], now: number, ended: AbortSignal): Promise<void> {
+  const address = hls.levels[id]?.uri;
+  const number = starts.findIndex((start) => start > now + CHANGE_AHEAD_S);
+  if (address === undefined || number < 0) return;
+  try {
+    const signal = AbortSignal.any([ended, AbortSignal.timeout(CHANGE_WITHIN_MS)]);
+    const playlist = await (await fetch(address, { signal })).text();
+    // Sizes are cut at the same places.
+    const files = playlist.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    const file = files[number];
+    if (file !== undefined) await (await fetch(new URL(file.trim(), address), { signal })).arrayBuffer();
+  } catch {
+    // Then it is the player's turn to find out.
+  }
 }
 
 interface Hooks {

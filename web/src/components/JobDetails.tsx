@@ -23,7 +23,7 @@ export function JobDetails({ job, file, now, act, onClose }: Props) {
   const error = errorWords(job.error);
   const facts: ReadonlyArray<readonly [string, string | null]> = [
     ['State', `${stateName(job.state)}${jobWords(job, file, now) === '' ? '' : ` · ${jobWords(job, file, now)}`}`],
-    ['Kind', `${kindName(job.kind)}${job.requires === '' ? '' : ` · ${job.requires}`}`],
+    ['Kind', `${kindName(job.kind)}${job.requires ? ` · ${job.requires}` : ''}`],
     ['Source', job.source],
     ['Worker', job.worker],
     ['Attempts', `${job.attempts} begun, ${job.failures} failed of at most ${job.max_failures}`],

@@ -40,12 +40,12 @@ export function JobRow({ job, file, now, onOpen, act }: Props) {
   const percent = percentOf(job, file);
   const name = jobName(job);
   const tried = job.attempts > 1 || job.failures > 0 ? `attempt ${job.attempts}${job.failures > 0 ? ` of ${job.max_failures}` : ''}` : null;
-  const facts = [kindName(job.kind), job.requires === '' ? null : job.requires, tried, job.priority !== 0 ? `priority ${job.priority}` : null];
+  const facts = [kindName(job.kind), job.requires, tried, job.priority !== 0 ? `priority ${job.priority}` : null];
   return (
     <article class="job" data-state={job.state}>
       <button type="button" class="job-name" data-focus onClick={onOpen}>
         <span class="job-title">{name}</span>
-        <span class="job-facts">{facts.filter((fact) => fact !== null).join(' · ')}</span>
+        <span class="job-facts">{facts.filter((fact) => fact !== null && fact !== '').join(' · ')}</span>
       </button>
       <div class="job-state">
         <span class="pill" data-state={job.state}>

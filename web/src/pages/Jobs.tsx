@@ -61,7 +61,7 @@ export function Jobs({ events, onMake }: Props) {
 
       {live.streams.length > 0 && (
         <section aria-labelledby="playing-title">
-          <h2 id="playing-title">Playing</h2>
+          <h2 id="playing-title">Streams</h2>
           <ul class="streams">
             {live.streams.map((stream) => (
               <StreamCard key={stream.job_id} stream={stream} />
