@@ -64,4 +64,17 @@ have = set(re.findall(r"^# TYPE (\S+)", told, re.M))
 for name in set(re.findall(r"\b(?:ghoststream|process)_\w+(?=\{|\))", asked)):
     family = re.sub(r"_(total|bucket)$", "", name)
     expect(family in have or name in have, f"no metric {name}")
+
+# Labels that are asked for, of metrics that have a value now.
+for name, selected in re.findall(r"\b(ghoststream_\w+)\{([^}]*)\}", asked):
+    series = re.findall(rf"^{name}\{{([^}}]*)\}}", told, re.M)
+    labels = set(re.findall(r"(\w+)=", " ".join(series)))
+    for label in set(re.findall(r"(\w+)[=!]", selected)) - {"instance"}:
+        expect(not series or label in labels, f"{name} has no label {label}")
+
+# Engines are as many as the queue is long in what engines do.
+done_by_engines = re.search(r"KINDS: \[JobKind; \d+\] = \[([^\]]*)\]", (here.parent / "src/engine/desk.rs").read_text())
+kinds = {kind.lower() for kind in re.findall(r"JobKind::(\w+)", done_by_engines[1])}
+scaled = set(re.search(r'kind=~"([^"]*)"', texts[2])[1].split("|"))
+expect(scaled == kinds, f"kubernetes: engines are scaled by {scaled}, and do {kinds}")
 sys.exit("\n".join(problems) or 0)

@@ -182,6 +182,7 @@ pub async fn start_on(
             .advertised_url
             .as_ref()
             .map(|u| u.as_str().into()),
+        address,
         environment: config.server.environment.as_str().into(),
         machine: Arc::new(Machine::new(registry.cache().folder().to_owned())),
         max_concurrent_jobs: config.transcoding.max_concurrent_jobs as usize,

@@ -7,7 +7,7 @@ mod mdns;
 mod search;
 mod udp;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -56,6 +56,17 @@ pub fn announce(about: &Announcement, tracker: &TaskTracker, stop: &Cancellation
     };
     let place = SocketAddr::new(host, DISCOVERY_PORT);
     tracker.spawn(udp::answer(about.clone(), place, stop.clone()));
+}
+
+/// The address from which this machine speaks to others, by which they most likely know it; `None` when it
+/// has no way to any. Nothing is sent.
+pub fn outward_address() -> Option<IpAddr> {
+    /// Nobody's: it is for documentation (RFC 5737), and only asks for the way out.
+    const ANYBODY: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(ANYBODY).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_unspecified() && !own.is_loopback()).then_some(own)
 }
 
 /// Registers with GhostHub until `stop`, and withdraws then. The work is `tracker`'s. Must be called

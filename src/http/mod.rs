@@ -13,6 +13,7 @@ mod files;
 mod grav1;
 mod health;
 mod jobs;
+mod licenses;
 mod links;
 mod machine;
 mod metrics;

@@ -15,9 +15,9 @@ use crate::web_ui;
 use super::error::{ApiError, Verbatim};
 use super::state::AppState;
 use super::{
-    access, artifacts, distconv, download, engines, events, files, grav1, health, jobs, machine,
-    metrics, observe, openapi, peertube, presence, progress, queries, readiness, settings, sharing,
-    stream, streams, transcode,
+    access, artifacts, distconv, download, engines, events, files, grav1, health, jobs, licenses,
+    machine, metrics, observe, openapi, peertube, presence, progress, queries, readiness, settings,
+    sharing, stream, streams, transcode,
 };
 
 /// Largest request body, bytes: requests are small JSON objects.
@@ -104,6 +104,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v2/streams", get(streams::list))
         .route("/api/v2/streams/{id}", get(streams::show))
         .route("/api/v2/config", get(settings::show))
+        .route("/api/v2/licenses", get(licenses::list))
         .route("/api/v2/jobs/{id}/lease/{verb}", post(engines::report))
         .route("/api/v2/engines", get(engines::list))
         .route("/api/v2/engines/{id}", delete(engines::deregister))

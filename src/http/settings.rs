@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -30,11 +31,12 @@ pub struct EffectiveSetting {
 /// All keys, in the order of the manual.
 pub type EffectiveSettings = Arc<[EffectiveSetting]>;
 
-/// Version and licence of the program stand beside its settings.
-pub(super) async fn show(State(app): State<AppState>) -> Json<Value> {
+/// Version, licence and address of the program stand beside its settings.
+pub(super) async fn show(State(app): State<AppState>, headers: HeaderMap) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "license": env!("CARGO_PKG_LICENSE"),
+        "url": app.url_for_others(&headers),
         "settings": &*app.settings,
     }))
 }

@@ -1,16 +1,18 @@
 //! What handlers work with.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderMap;
-
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::{Host, Url};
 
 use crate::artifact::ArtifactStore;
 use crate::base::JobId;
 use crate::batch::Batches;
+use crate::discovery::outward_address;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
 use crate::queries::Queries;
@@ -42,6 +44,8 @@ pub struct AppState {
     pub grav1: Grav1Settings,
     /// Base of absolute URLs; `None` = as the request's Host says.
     pub advertised_url: Option<Arc<str>>,
+    /// Where the gateway listens.
+    pub address: SocketAddr,
     /// What this installation calls itself.
     pub environment: Arc<str>,
     pub machine: Arc<Machine>,
@@ -118,6 +122,32 @@ impl AppState {
         };
         format!("{scheme}://{host}")
     }
+
+    /// Where other devices most likely reach the gateway, without a trailing slash; `None` when only its own
+    /// machine does.
+    pub(super) fn url_for_others(&self, headers: &HeaderMap) -> Option<String> {
+        let own = match self.address.ip() {
+            ip if ip.is_unspecified() => outward_address(),
+            ip if ip.is_loopback() => None,
+            ip => Some(ip),
+        };
+        for_others(&self.base_url(headers), own)
+    }
+}
+
+/// The address in `base` for other devices: its host, where that is the machine itself, becomes `outward`,
+/// the address under which they know it. `None` when there is none.
+fn for_others(base: &str, outward: Option<IpAddr>) -> Option<String> {
+    let mut url = Url::parse(base).ok()?;
+    let is_local = match url.host()? {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+    };
+    if is_local {
+        url.set_ip_host(outward?).ok()?;
+    }
+    Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// A Host header ends up in URLs that we hand out.
@@ -125,4 +155,32 @@ fn valid_host(host: &str) -> bool {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
     !host.is_empty() && host.len() <= 255 && host.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_itself_is_called_by_its_address() {
+        let lan = Some(IpAddr::from([192, 168, 1, 20]));
+        for (base, outward, expected) in [
+            (
+                "http://localhost:8765",
+                lan,
+                Some("http://192.168.1.20:8765"),
+            ),
+            ("http://127.0.0.1", lan, Some("http://192.168.1.20")),
+            ("http://[::1]:9000", lan, Some("http://192.168.1.20:9000")),
+            ("http://nas:8765", lan, Some("http://nas:8765")),
+            (
+                "https://films.example/gs",
+                None,
+                Some("https://films.example/gs"),
+            ),
+            ("http://localhost:8765", None, None),
+        ] {
+            assert_eq!(for_others(base, outward).as_deref(), expected, "{base}");
+        }
+    }
 }

@@ -68,6 +68,7 @@ impl Scenes {
         let now = self.dispatcher.now();
         let until = now + self.settings.lease;
         let mut table = self.table();
+        table.heard_of(&asker.ip, now);
         for held in held {
             let Some(entry) = table.entries.get_mut(&held.projectid) else {
                 continue;

@@ -29,4 +29,4 @@ pub use finish::{Upload, Verdict};
 pub use hand_out::{Asker, HandedScene, HeldScene};
 pub use manage::{NO_WEBM, NewProject, Reencode};
 pub use service::{EncoderVersions, Scenes, ScenesParts, ScenesSettings, scene_number};
-pub use view::{Activity, ProjectView, SceneView};
+pub use view::{Activity, ProjectView, SceneView, WorkerView};

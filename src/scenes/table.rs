@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -180,9 +181,20 @@ pub(super) struct Table {
     pub(super) next_order: u64,
     /// Pictures of scenes that were accepted by this process, and since when.
     pub(super) accepted: Option<(UnixMillis, u64)>,
+    /// When each grav1 worker, by its IP, last asked for a scene.
+    pub(super) contacts: BTreeMap<String, UnixMillis>,
 }
 
+/// A worker that was silent for longer is gone.
+const GONE_AFTER: Duration = Duration::from_secs(3600);
+
 impl Table {
+    /// A worker asks for a scene.
+    pub(super) fn heard_of(&mut self, ip: &str, now: UnixMillis) {
+        self.contacts.insert(ip.to_owned(), now);
+        self.contacts.retain(|_, at| now.since(*at) < GONE_AFTER);
+    }
+
     /// Oldest first.
     pub(super) fn in_order(&self) -> Vec<(&String, &Entry)> {
         let mut all: Vec<_> = self.entries.iter().collect();

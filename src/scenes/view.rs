@@ -83,6 +83,16 @@ pub struct SceneView {
     pub notes: Vec<String>,
 }
 
+/// A machine whose grav1 workers ask this gateway for scenes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerView {
+    pub ip: String,
+    /// Since it last asked.
+    pub silent_for: Duration,
+    /// Scenes that it has: project and scene.
+    pub scenes: Vec<(String, String)>,
+}
+
 fn view(id: &str, entry: &Entry, now: UnixMillis) -> ProjectView {
     let project = &entry.project;
     let activity = match (project.stage, entry.activity) {
@@ -159,6 +169,31 @@ fn view(id: &str, entry: &Entry, now: UnixMillis) -> ProjectView {
 }
 
 impl Scenes {
+    /// Machines whose grav1 workers asked for scenes within the last hour.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        let now = self.dispatcher.now();
+        let table = self.table();
+        let held = |ip: &str| {
+            let entries = table.entries.iter();
+            let scenes =
+                entries.flat_map(|(id, e)| e.scenes.iter().enumerate().map(move |s| (id, s)));
+            let of_worker = scenes.filter(|(_, (_, scene))| {
+                let mut holders = scene.holders.iter();
+                holders.any(|h| h.ip == ip && h.until > now)
+            });
+            of_worker
+                .map(|(id, (nth, _))| (id.clone(), scene_name(nth)))
+                .collect()
+        };
+        let seen = table.contacts.iter();
+        seen.map(|(ip, at)| WorkerView {
+            ip: ip.clone(),
+            silent_for: now.since(*at),
+            scenes: held(ip),
+        })
+        .collect()
+    }
+
     /// All projects, oldest first.
     pub fn projects(&self) -> Vec<ProjectView> {
         let now = self.dispatcher.now();

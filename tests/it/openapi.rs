@@ -15,6 +15,17 @@ fn document() -> Value {
     serde_json::from_str(&text_of_document()).unwrap()
 }
 
+/// What the page's client is made of, and what shows in a review that the API changes.
+#[test]
+fn the_description_of_the_page_is_this_one() {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/web/openapi.json");
+    let kept = std::fs::read_to_string(kept).unwrap();
+    assert!(
+        kept == text_of_document(),
+        "the API has changed: ghoststream openapi >web/openapi.json"
+    );
+}
+
 /// Every path that the gateway's router knows.
 fn routes(app: &TestApp) -> BTreeSet<String> {
     let text = app.gateway.routes();
@@ -258,6 +269,8 @@ async fn answers_are_as_described() {
         "/api/v2/queue",
         "/api/v2/streams",
         "/api/v2/config",
+        "/api/v2/licenses",
+        "/api/v2/scene-workers",
         "/version",
     ]
     .map(|path| (path, path.to_owned()))

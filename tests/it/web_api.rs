@@ -195,6 +195,8 @@ async fn the_configuration_is_told_without_its_secrets() {
     assert!(!told.text().contains("open-sesame"), "{}", told.text());
     let told = told.json();
     assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
+    // It listens to its own machine only.
+    assert_eq!(told["url"], Value::Null);
     let settings = told["settings"].as_array().unwrap();
     let find = |key: &str| settings.iter().find(|s| s["key"] == key).unwrap();
     let secret = find("security.api_key");
@@ -204,5 +206,28 @@ async fn the_configuration_is_told_without_its_secrets() {
     );
     assert_eq!(find("server.host")["value"], "127.0.0.1");
     assert_eq!(find("transcoding.segment_duration")["origin"], "default");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_parts_of_the_program_are_told_with_their_licences() {
+    let app = TestApp::start().await;
+    let told = app.get("/api/v2/licenses").await.json();
+    let parts = told["parts"].as_array().unwrap();
+    let of = |name: &str| parts.iter().find(|p| p["name"] == name).unwrap();
+    for (name, license) in [
+        ("hyper", "MIT"),
+        ("preact", "MIT"),
+        ("hls.js", "Apache-2.0"),
+    ] {
+        assert_eq!(of(name)["license"], license);
+    }
+    for part in parts {
+        let filled = |field: &str| part[field].as_str().is_some_and(|text| !text.is_empty());
+        assert!(
+            ["name", "version", "license"].into_iter().all(filled),
+            "{part}"
+        );
+    }
     app.stop().await;
 }

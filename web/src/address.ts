@@ -65,3 +65,24 @@ export function sameOrigin(streamUrl: string, base: string): string {
   const path = inside ? there.pathname : here.pathname.replace(/\/$/, '') + there.pathname;
   return here.origin + path + there.search;
 }
+
+/** Whether an address leads to the machine that it is used on, and to no other. */
+function isLoopback(url: string): boolean {
+  return /^(localhost|.*\.localhost|127\.[\d.]+|\[::1\])$/.test(new URL(url).hostname);
+}
+
+/**
+ * The address, with a closing slash, under which other devices reach the gateway: the page's own, unless
+ * that leads nowhere for them; then `told`, the gateway's word. Null when nobody else reaches it.
+ */
+export function addressForOthers(base: string, told: string | null): string | null {
+  if (!isLoopback(base)) return base;
+  if (told === null || isLoopback(told)) return null;
+  return told.endsWith('/') ? told : `${told}/`;
+}
+
+/** The same file, asked for at `gateway` (with a closing slash) in place of `base`. */
+export function movedTo(url: string, base: string, gateway: string): string {
+  const own = sameOrigin(url, base);
+  return gateway + own.slice(base.length);
+}

@@ -3,6 +3,7 @@ import type Hls from 'hls.js';
 import type { ErrorData, HlsConfig, LoadPolicy } from 'hls.js';
 import workerUrl from 'hls.js/dist/hls.worker.js?url';
 import { reasonIn, statusWords } from './client';
+import { type Taste, rememberTaste, taste } from './remembered';
 
 /** Something went wrong in the player. Not fatal: it tries again by itself. */
 export interface Trouble {
@@ -135,6 +136,8 @@ const CONFIG: Partial<HlsConfig> = {
 
 /** How often a stream that hls.js gave up on is asked for again. */
 const MAX_ATTEMPTS = 8;
+/** How often the gateway may answer that its encoder failed (502): it has tried several times itself. */
+const MAX_FAULTS = 2;
 const MAX_RECOVERIES = 3;
 
 /**
@@ -185,6 +188,8 @@ export function attach(
   at: number,
   changed: (view: PlayerView) => void,
 ): Playback {
+  const liked = taste();
+  [video.volume, video.muted] = [Math.min(1, Math.max(0, liked.volume)), liked.muted];
   let view: PlayerView = { ...NO_PLAYER, volume: video.volume, muted: video.muted };
   const ended = new AbortController();
   const update = (change: Partial<PlayerView>): void => {
@@ -196,18 +201,25 @@ export function attach(
     if (view.trouble !== null && !view.trouble.fatal) update({ trouble: null });
   };
   const fail = (words: string, codec = false): void => update({ trouble: { words, fatal: true, codec } });
+  let quieting = false;
   const play = (): void => {
     video.play().catch((error: unknown) => {
       if (!isRefusal(error)) return;
       // Without sound most browsers let a page play that the user has not touched yet.
+      quieting = true;
       video.muted = true;
-      video.play().then(
-        () => update({ silenced: video.muted }),
-        (second: unknown) => {
-          video.muted = false;
-          if (isRefusal(second)) update({ blocked: true });
-        },
-      );
+      video
+        .play()
+        .then(
+          () => update({ silenced: video.muted && !liked.muted }),
+          (second: unknown) => {
+            video.muted = liked.muted;
+            if (isRefusal(second)) update({ blocked: true });
+          },
+        )
+        .finally(() => {
+          quieting = false;
+        });
     });
   };
 
@@ -224,6 +236,8 @@ export function attach(
   on('seeked', () => update({ seekingTo: null, position: video.currentTime }));
   on('waiting', () => update({ stalledAt: video.currentTime }));
   on('volumechange', () => {
+    // That the browser wanted silence is not what the viewer likes.
+    if (!view.silenced && !quieting) rememberTaste({ volume: video.volume, muted: video.muted });
     update({ volume: video.volume, muted: video.muted, silenced: view.silenced && video.muted });
   });
   on('ratechange', () => update({ rate: video.playbackRate }));
@@ -238,11 +252,13 @@ export function attach(
   );
 
   let hls: Hls | null = null;
+  /** The size that was chosen last, which may be a moment before it is taken. */
+  let wantedSize = -1;
   void (async () => {
     const library = (await import('hls.js')).default;
     if (ended.signal.aborted) return;
     if (library.isSupported()) {
-      hls = withHls(library, video, url, at, { update, calm, fail, play, ended: ended.signal });
+      hls = withHls(library, video, url, at, liked, { update, calm, fail, play, ended: ended.signal });
     } else if (video.canPlayType('application/vnd.apple.mpegurl') !== '') {
       on('error', () => void explainNative(url).then(fail));
       video.src = at > 0 ? `${url}#t=${at}` : url;
@@ -261,19 +277,50 @@ export function attach(
     },
     chooseSize: (id) => {
       if (hls === null) return;
-      // What is buffered plays on; the next segment is of the chosen size.
-      hls.nextLevel = id;
       update({ choices: { ...view.choices, size: id } });
+      wantedSize = id;
+      const chosen = hls;
+      void madeReady(chosen, id, view.starts, video.currentTime, ended.signal).then(() => {
+        // What is buffered plays on for a moment; then comes the chosen size.
+        if (!ended.signal.aborted && wantedSize === id) chosen.nextLevel = id;
+      });
     },
     chooseAudio: (id) => {
-      if (hls !== null) hls.audioTrack = id;
+      if (hls === null) return;
+      hls.audioTrack = id;
+      rememberTaste({ audio: hls.audioTracks[id]?.name ?? null });
     },
     chooseSubtitle: (id) => {
       if (hls === null) return;
       hls.subtitleTrack = id;
       hls.subtitleDisplay = id >= 0;
+      rememberTaste({ subtitle: hls.subtitleTracks[id]?.name ?? '' });
     },
   };
+}
+
+/** How far ahead of the viewer a size changes, and how long its encoder is waited for. */
+const CHANGE_AHEAD_S = 4;
+const CHANGE_WITHIN_MS = 10_000;
+
+/**
+ * Waits until the first segment of a size is made that the viewer will see: each size has an encoder of its
+ * own, which must get under way before what is buffered is thrown away.
+ */
+async function madeReady(hls: Hls, id: number, starts: readonly number[], now: number, ended: AbortSignal): Promise<void> {
+  const address = hls.levels[id]?.uri;
+  const number = starts.findIndex((start) => start > now + CHANGE_AHEAD_S);
+  if (address === undefined || number < 0) return;
+  try {
+    const signal = AbortSignal.any([ended, AbortSignal.timeout(CHANGE_WITHIN_MS)]);
+    const playlist = await (await fetch(address, { signal })).text();
+    // Sizes are cut at the same places.
+    const files = playlist.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    const file = files[number];
+    if (file !== undefined) await (await fetch(new URL(file.trim(), address), { signal })).arrayBuffer();
+  } catch {
+    // Then it is the player's turn to find out.
+  }
 }
 
 interface Hooks {
@@ -284,13 +331,37 @@ interface Hooks {
   readonly ended: AbortSignal;
 }
 
-function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, at: number, hooks: Hooks): Hls {
+/** The tracks that are chosen before the viewer chooses one. */
+function preferred(liked: Taste): Partial<HlsConfig> {
+  return {
+    ...(liked.audio === null ? {} : { audioPreference: { name: liked.audio } }),
+    // A name that no track has turns them off.
+    ...(liked.subtitle === null ? {} : { subtitlePreference: { name: liked.subtitle } }),
+  };
+}
+
+function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, at: number, liked: Taste, hooks: Hooks): Hls {
   const { Events, ErrorTypes, ErrorDetails } = library;
-  const hls = new library({ ...CONFIG, startPosition: at });
+  const hls = new library({ ...CONFIG, ...preferred(liked), startPosition: at });
   const offer = (): void => hooks.update({ choices: choicesOf(hls) });
   let attempt = 0;
+  let faults = 0;
   let recoveries = 0;
   let havePlaylist = false;
+  /** Nothing is asked for any more; a seek to another place begins anew. */
+  let stopped = false;
+  video.addEventListener(
+    'seeking',
+    () => {
+      if (!stopped || !havePlaylist) return;
+      stopped = false;
+      attempt = 0;
+      faults = 0;
+      hooks.update({ trouble: null });
+      hls.startLoad(video.currentTime);
+    },
+    { signal: hooks.ended },
+  );
 
   hls.on(Events.MANIFEST_PARSED, () => {
     havePlaylist = true;
@@ -311,6 +382,7 @@ function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, at: 
   });
   hls.on(Events.FRAG_BUFFERED, () => {
     attempt = 0;
+    faults = 0;
     hooks.calm();
   });
 
@@ -318,14 +390,18 @@ function withHls(library: typeof Hls, video: HTMLVideoElement, url: string, at: 
     const answer = answerOf(data.networkDetails);
     const status = answer.status ?? data.response?.code ?? null;
     const words = networkWords(status, answer.reason, /TimeOut$/.test(data.details));
-    if (!data.fatal) {
+    // hls.js has no way to ask less often for what cannot be had.
+    faults += Number(status === 502);
+    const hopeless = faults >= MAX_FAULTS;
+    if (!data.fatal && !hopeless) {
       hooks.update({ trouble: { words, fatal: false, codec: false } });
       return;
     }
-    const delay = retryDelayMs(status, attempt);
+    const delay = hopeless ? null : retryDelayMs(status, attempt);
     if (delay === null) {
       hls.stopLoad();
       hooks.fail(words);
+      stopped = true;
       return;
     }
     attempt += 1;
@@ -375,14 +451,28 @@ function sizeName(level: { readonly height: number; readonly width: number; read
   return `${Math.max(level.height, Math.round((level.width * 9) / 16 / 2) * 2)}p`;
 }
 
+/** A track that has no name but the code of its language is called by that language. Pure. */
+export function trackName(name: string, lang: string | undefined): string {
+  if (lang === undefined || lang === '' || lang === 'und') return name;
+  try {
+    const words = new Intl.DisplayNames(['en'], { type: 'language' }).of(lang) ?? lang;
+    if (name === '' || name.toLowerCase() === lang.toLowerCase() || LANGUAGE_CODE.test(name)) return words;
+    return name.toLowerCase().includes(words.toLowerCase()) ? name : `${name} (${words})`;
+  } catch {
+    // No code of a language.
+    return name;
+  }
+}
+const LANGUAGE_CODE = /^[a-z]{2,3}(-[A-Z]{2})?$/;
+
 function choicesOf(hls: Hls): Choices {
   return {
     sizes: hls.levels.map((level, id) => ({ id, name: sizeName(level) })),
     size: hls.autoLevelEnabled ? -1 : hls.nextLevel,
     shownSize: hls.currentLevel,
-    audios: hls.audioTracks.map((track, id) => ({ id, name: track.name })),
+    audios: hls.audioTracks.map((track, id) => ({ id, name: trackName(track.name, track.lang) })),
     audio: hls.audioTrack,
-    subtitles: hls.subtitleTracks.map((track, id) => ({ id, name: track.name })),
+    subtitles: hls.subtitleTracks.map((track, id) => ({ id, name: trackName(track.name, track.lang) })),
     subtitle: hls.subtitleTrack,
   };
 }

@@ -1,5 +1,6 @@
 /** The list of queued work as it is shown: pages, and what changes meanwhile. Pure. */
 import type { FileProgress, QueueCounts, QueueJob, QueueState } from './client';
+import { sourceName } from './format';
 
 /** Which jobs are wanted; empty lists do not restrict. */
 export interface QueueFilter {
@@ -67,6 +68,9 @@ export function percentOf(job: QueueJob, file: FileProgress | undefined): number
   if (file !== undefined && job.state === 'leased') return file.percent;
   return job.progress === null ? null : job.progress.percent;
 }
+
+/** What a job is called: by its film, or by its id when it has none. */
+export const jobName = (job: QueueJob): string => (job.source === null ? job.id : sourceName(job.source));
 
 const KINDS: Readonly<Record<string, string>> = {
   batch: 'File',

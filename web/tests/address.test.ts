@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { baseOf, pageAddress, readDeepLink, readTime, sameOrigin } from '../src/address';
+import { addressForOthers, movedTo, baseOf, pageAddress, readDeepLink, readTime, sameOrigin } from '../src/address';
 
 describe('deep links', () => {
   it('reads the job and the source', () => {
@@ -48,5 +48,26 @@ describe('the stream address', () => {
     expect(base).toBe('https://h/video/');
     expect(sameOrigin('http://gw:8765/stream/1/m.m3u8', base)).toBe('https://h/video/stream/1/m.m3u8');
     expect(sameOrigin('https://h/video/stream/1/m.m3u8', base)).toBe('https://h/video/stream/1/m.m3u8');
+  });
+});
+
+describe('the address for other devices', () => {
+  it('is the one of the page, if that is not the machine itself', () => {
+    expect(addressForOthers('http://nas:8765/', null)).toBe('http://nas:8765/');
+    expect(addressForOthers('https://films.example/gs/', 'http://10.0.0.1:8765')).toBe('https://films.example/gs/');
+  });
+  it('is what the gateway says otherwise', () => {
+    for (const own of ['http://localhost:8765/', 'http://127.0.0.1:8765/', 'http://[::1]:8765/']) {
+      expect(addressForOthers(own, 'http://192.168.1.20:8765')).toBe('http://192.168.1.20:8765/');
+      expect(addressForOthers(own, null)).toBeNull();
+      expect(addressForOthers(own, 'http://localhost:8765')).toBeNull();
+    }
+  });
+  it('takes the path and the query of a file along', () => {
+    const there = 'http://192.168.1.20:8765/';
+    expect(movedTo('http://localhost:8765/stream/a/master.m3u8?token=1', 'http://localhost:8765/', there)).toBe(
+      `${there}stream/a/master.m3u8?token=1`,
+    );
+    expect(movedTo('http://gw/gs/stream/a/master.m3u8', 'http://proxy/gs/', 'http://proxy/gs/')).toBe('http://proxy/gs/stream/a/master.m3u8');
   });
 });

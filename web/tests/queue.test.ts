@@ -46,9 +46,9 @@ describe('the list of jobs', () => {
   it('counts what a tab has', () => {
     const counts = {
       counts: [
-        { kind: 'batch', state: 'done' as const, jobs: 3 },
-        { kind: 'batch', state: 'leased' as const, jobs: 2 },
-        { kind: 'transcode', state: 'ready' as const, jobs: 5 },
+        { kind: 'batch' as const, state: 'done' as const, jobs: 3 },
+        { kind: 'batch' as const, state: 'leased' as const, jobs: 2 },
+        { kind: 'transcode' as const, state: 'ready' as const, jobs: 5 },
       ],
     };
     expect(countOf(counts, 'all', [])).toBe(10);
@@ -60,7 +60,7 @@ describe('the list of jobs', () => {
 
 describe('a job', () => {
   it('shows how far it is, by who knows best', () => {
-    const leased = { ...job('a', 'leased'), progress: { percent: 10 } };
+    const leased = { ...job('a', 'leased'), progress: { percent: 10, message: '' } };
     const file = { id: 'a', percent: 12.5, speed: 1, eta_seconds: 3, phase: 'encoding', encoded_by: null };
     expect(percentOf(leased, undefined)).toBe(10);
     expect(percentOf(leased, file)).toBe(12.5);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { trackName } from '../src/player';
 import { clock, fileSize, percent, sourceName, span, speed } from '../src/format';
 
 describe('figures', () => {
@@ -19,5 +20,20 @@ describe('figures', () => {
     expect(sourceName('https://h/a/My%20Film.mkv?token=1')).toBe('My Film.mkv');
     expect(sourceName('/films/100%.mp4')).toBe('100%.mp4');
     expect(sourceName('https://host/')).toBe('host');
+  });
+});
+
+describe('the name of a track', () => {
+  it('is its language where it has none of its own', () => {
+    expect(trackName('ger', 'ger')).toBe('German');
+    expect(trackName('fre', 'fr')).toBe('French');
+    expect(trackName('en', 'en')).toBe('English');
+  });
+  it('says the language beside a name that does not', () => {
+    expect(trackName('Commentary', 'en')).toBe('Commentary (English)');
+    expect(trackName('English, 5.1', 'en')).toBe('English, 5.1');
+    expect(trackName('Deutsch', undefined)).toBe('Deutsch');
+    expect(trackName('Sound 1', 'und')).toBe('Sound 1');
+    expect(trackName('x', 'no language')).toBe('x');
   });
 });

@@ -66,6 +66,7 @@ pub(super) fn routes(state: &AppState) -> Router<AppState> {
         .route("/api/get_home", get(web::home))
         .route("/scene/{project}/{scene}", get(web::scene))
         .route("/completed/{project}", get(web::completed))
+        .route("/api/v2/scene-workers", get(web::workers))
         .route("/api/v2/projects/{project}/pause", post(web::pause))
         .route("/api/v2/projects/{project}/resume", post(web::resume))
         .route(

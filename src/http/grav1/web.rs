@@ -283,6 +283,22 @@ pub(super) async fn completed(
     send(&app, name, &path.project, &method, &headers).await
 }
 
+/// `GET /api/v2/scene-workers`: who of grav1's workers is there.
+pub(super) async fn workers(State(app): State<AppState>) -> Json<Value> {
+    let workers = app.scenes.workers().into_iter().map(|worker| {
+        let scenes = worker.scenes.iter();
+        let scenes: Vec<Value> = scenes
+            .map(|(project, scene)| json!({"project": project, "scene": scene}))
+            .collect();
+        json!({
+            "ip": worker.ip,
+            "last_contact_seconds": worker.silent_for.as_secs_f64(),
+            "scenes": scenes,
+        })
+    });
+    Json(json!({"workers": workers.collect::<Vec<_>>()}))
+}
+
 /// `POST /api/v2/projects/{project}/pause`.
 pub(super) async fn pause(
     State(app): State<AppState>,

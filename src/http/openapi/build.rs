@@ -111,6 +111,12 @@ pub(in super::super) fn list(of: impl Into<Shape>) -> Shape {
     ArrayBuilder::new().items(of.into()).into()
 }
 
+/// Two of a kind, such as the first and the last of a range.
+pub(in super::super) fn pair(of: impl Into<Shape>) -> Shape {
+    let two = ArrayBuilder::new().items(of.into());
+    two.min_items(Some(2)).max_items(Some(2)).into()
+}
+
 pub(in super::super) fn or_null(shape: impl Into<Shape>) -> Shape {
     let null = of(Type::Null).build();
     OneOfBuilder::new().item(shape.into()).item(null).into()

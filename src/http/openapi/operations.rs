@@ -181,11 +181,24 @@ fn figures() -> Vec<Described> {
     let config = object([
         field("version", text()),
         field("license", text()),
+        field(
+            "url",
+            or_null(text_of(
+                "Where other devices most likely reach the gateway; null when only its own machine does",
+            )),
+        ),
         field("settings", list(setting)),
+    ]);
+    let part = object([
+        field("name", text()),
+        field("version", text()),
+        field("license", text_of("As SPDX writes it")),
     ]);
     vec![
         get("/api/v2/config", "config", "The configuration in effect, without its secrets")
             .json(200, "Every key", config),
+        get("/api/v2/licenses", "licenses", "Crates and packages in the program, with their licences")
+            .json(200, "By name", object([field("parts", list(part))])),
         get("/api/capabilities", "capabilities", "What this machine encodes with, as tested")
             .about("Also at `/capabilities`. The first answer waits for the tests.")
             .json(200, "Encoders, codecs, versions", capabilities),

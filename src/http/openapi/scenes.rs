@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::build::{Described, any, object, optional, post, text, text_of};
+use super::build::{
+    Described, any, field, get, list, number, object, optional, post, text, text_of,
+};
 
 pub(super) fn describe() -> Vec<Described> {
     let password = || optional("password", text_of("grav1.password, if there is one"));
@@ -42,7 +44,24 @@ pub(super) fn describe() -> Vec<Described> {
             ]),
             json!({"encoder_params": "--cpu-used=4"}),
         );
+    let worker = object([
+        field("ip", text()),
+        field(
+            "last_contact_seconds",
+            number("Since it last asked for a scene"),
+        ),
+        field(
+            "scenes",
+            list(object([field("project", text()), field("scene", text())])),
+        ),
+    ]);
     vec![
+        get(
+            "/api/v2/scene-workers",
+            "sceneWorkers",
+            "Machines whose grav1 workers asked for scenes within the last hour",
+        )
+        .json(200, "By address", object([field("workers", list(worker))])),
         told(project(post(
             "/api/v2/projects/{project}/pause",
             "pauseProject",

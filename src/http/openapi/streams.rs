@@ -112,7 +112,7 @@ fn status() -> Shape {
         field("total", or_null(count("Segments"))),
         field(
             "ready",
-            list(list(count(
+            list(pair(count(
                 "First and last of a run of segments that are ready",
             ))),
         ),
@@ -392,7 +392,7 @@ fn maps() -> Vec<Described> {
         field("accelerator", maybe_text()),
         field(
             "ready",
-            list(list(number("From and to, seconds of the stream"))),
+            list(pair(number("From and to, seconds of the stream"))),
         ),
         field("ready_segments", count("Segments")),
         field("heads", list(head)),

@@ -49,6 +49,19 @@ async fn a_film_goes_to_workers_of_both_generations_and_comes_back_whole() {
     let mut scenes = vec![one.scene.clone(), two.scene.clone()];
     scenes.sort();
     assert_eq!(held["workers"], json!(scenes));
+    // Both came from this machine.
+    let seen = app.get("/api/v2/scene-workers").await.json();
+    let held: Vec<_> = scenes
+        .iter()
+        .map(|scene| json!({"project": "p1", "scene": scene}))
+        .collect();
+    assert_eq!(seen["workers"].as_array().unwrap().len(), 1, "{seen}");
+    let worker = &seen["workers"][0];
+    assert_eq!(
+        (&worker["ip"], &worker["scenes"]),
+        (&json!("127.0.0.1"), &json!(held))
+    );
+    assert!(worker["last_contact_seconds"].is_number(), "{worker}");
     let third = fields(&one, Generation::Third);
     let file = encode(&one, app.folder.path());
     assert_eq!(deliver(&app, &third, &file).await, "saved");

@@ -9,6 +9,7 @@ import type {
   FileOrder,
   Folder,
   Health,
+  Part,
   Project,
   ProjectOrder,
   QueueCounts,
@@ -17,6 +18,7 @@ import type {
   QueueQuery,
   Runner,
   SceneInfo,
+  SceneWorker,
   Settings,
   Stats,
   StreamDetail,
@@ -64,7 +66,7 @@ export class Gateway {
     try {
       if (job.shared) {
         const query = new URLSearchParams({ session_id: this.session });
-        await this.#http.request(`${path}/leave?${query}`, { ...post({ session_id: this.session }), keepalive: true });
+        await this.#http.request(`${path}/leave?${query}`, { method: 'POST', keepalive: true });
       } else {
         await this.#http.request(path, { method: 'DELETE', keepalive: true });
       }
@@ -195,8 +197,9 @@ export class Gateway {
     return (await this.#http.json('api/capabilities', { signal })) as Capabilities;
   }
 
+  /** Also of a gateway that is not well, which says so with 503. */
   async health(signal: AbortSignal): Promise<Health> {
-    return (await this.#http.json('api/health/detailed', { signal })) as Health;
+    return (await this.#http.json('api/health/detailed', { signal }, 503)) as Health;
   }
 
   async stats(signal: AbortSignal): Promise<Stats> {
@@ -237,6 +240,12 @@ export class Gateway {
     return (await this.#http.json('api/v2/config', { signal })) as Settings;
   }
 
+  /** Crates and packages that are in the program. */
+  async licenses(signal: AbortSignal): Promise<readonly Part[]> {
+    const body = (await this.#http.json('api/v2/licenses', { signal })) as { parts: readonly Part[] };
+    return body.parts;
+  }
+
   // -------------------------------------------------------------- scenes
 
   /** Null where the gateway has no front door for them. */
@@ -251,6 +260,11 @@ export class Gateway {
 
   async sceneInfo(signal: AbortSignal): Promise<SceneInfo | null> {
     return (await this.#optional('api/get_info', signal)) as SceneInfo | null;
+  }
+
+  async sceneWorkers(signal: AbortSignal): Promise<readonly SceneWorker[]> {
+    const body = (await this.#http.json('api/v2/scene-workers', { signal })) as { workers: readonly SceneWorker[] };
+    return body.workers;
   }
 
   async addProject(order: ProjectOrder): Promise<void> {

@@ -78,8 +78,8 @@ export class Transport {
   }
 
   /** The JSON of an answer. `ApiError` carries the gateway's own reason. */
-  async json(path: string, init: RequestInit = {}): Promise<unknown> {
-    const response = await this.request(path, init);
+  async json(path: string, init: RequestInit = {}, also?: number): Promise<unknown> {
+    const response = await this.request(path, init, also);
     try {
       return (await response.json()) as unknown;
     } catch (error) {
@@ -88,8 +88,8 @@ export class Transport {
     }
   }
 
-  /** An answer that is a success. */
-  async request(path: string, init: RequestInit = {}): Promise<Response> {
+  /** An answer that is a success, or has the status `also`, whose body is an answer too. */
+  async request(path: string, init: RequestInit = {}, also?: number): Promise<Response> {
     const headers: Record<string, string> = { Accept: 'application/json' };
     if (typeof init.body === 'string') headers['Content-Type'] = 'application/json';
     if (this.#key !== null) headers['X-API-Key'] = this.#key;
@@ -100,7 +100,7 @@ export class Transport {
       if (init.signal?.aborted) throw error;
       throw new ApiError(0, statusWords(0));
     }
-    if (!response.ok) {
+    if (!response.ok && response.status !== also) {
       const reason = reasonIn(await response.text().catch(() => ''));
       throw new ApiError(response.status, reason ?? statusWords(response.status));
     }

@@ -1,4 +1,15 @@
-/** What the gateway's own API and its machine answer, by the names on the wire. */
+/**
+ * What the gateway answers, by the names on the wire. `schema` is made of the description of its API
+ * (`npm run client`); what is written out here belongs to protocols that others describe.
+ */
+import type { components, paths } from './schema';
+
+/** What a GET is answered when all is well. */
+type Answer<Path extends keyof paths> = paths[Path] extends {
+  get: { responses: { 200: { content: { 'application/json': infer Body } } } };
+}
+  ? Body
+  : never;
 
 export interface FileEntry {
   readonly name: string;
@@ -13,39 +24,13 @@ export interface Folder {
 
 // ---------------------------------------------------------------- queue
 
-export type QueueState = 'waiting' | 'ready' | 'leased' | 'done' | 'failed' | 'cancelled';
+export type QueueState = QueueJob['state'];
 
 /** `GET /api/v2/jobs/{id}`. Times are RFC 3339. */
-export interface QueueJob {
-  readonly id: string;
-  readonly kind: string;
-  readonly state: QueueState;
-  readonly source: string;
-  readonly requires: string;
-  readonly priority: number;
-  readonly parents: readonly string[];
-  readonly attempts: number;
-  readonly failures: number;
-  readonly max_failures: number;
-  readonly worker: string | null;
-  readonly lease_expires_at: string | null;
-  readonly progress: { readonly percent: number; readonly message?: string } | null;
-  readonly output: {
-    readonly url: string | null;
-    readonly size_bytes: number | null;
-    readonly sha256: string | null;
-    readonly notes: readonly string[];
-  } | null;
-  readonly error: unknown;
-  readonly created_at: string | null;
-  readonly updated_at: string | null;
-}
+export type QueueJob = components['schemas']['Job'];
 
-/** `GET /api/v2/jobs`. `next` is the `after` of the next page. */
-export interface QueuePage {
-  readonly jobs: readonly QueueJob[];
-  readonly next: string | null;
-}
+/** `next` is the `after` of the next page. */
+export type QueuePage = Answer<'/api/v2/jobs'>;
 export interface QueueQuery {
   readonly states: readonly QueueState[];
   readonly kinds: readonly string[];
@@ -53,10 +38,7 @@ export interface QueueQuery {
   readonly after: string | null;
 }
 
-/** `GET /api/v2/queue`. */
-export interface QueueCounts {
-  readonly counts: ReadonlyArray<{ readonly kind: string; readonly state: QueueState; readonly jobs: number }>;
-}
+export type QueueCounts = Answer<'/api/v2/queue'>;
 
 /** A file that this gateway makes now (event `progress`). */
 export interface FileProgress {
@@ -79,124 +61,26 @@ export interface FileOrder {
 
 // ---------------------------------------------------------------- streams
 
-/** An entry of `GET /api/v2/streams`. */
-export interface StreamSummary {
-  readonly job_id: string;
-  /** Equal for jobs that share it; null until the source was probed. */
-  readonly stream: string | null;
-  readonly source: string;
-  readonly mode: string;
-  readonly client: string | null;
-  readonly state: 'queued' | 'processing' | 'ready' | 'error' | 'cancelled';
-  readonly phase: string;
-  readonly progress: number;
-  readonly duration: number | null;
-  readonly speed: number;
-  readonly eta_seconds: number | null;
-  readonly encoded_by: string | null;
-  /** Encoders at work for it. */
-  readonly encoders: number;
-  readonly viewers: number;
-  readonly error: string | null;
-  readonly warnings: readonly string[];
-  readonly created_at: string;
-}
+/** `stream` is equal for jobs that share it, and null until the source was probed. */
+export type StreamSummary = Answer<'/api/v2/streams'>['streams'][number];
 
 /** An encoder at work on a track; `position` in seconds of the stream. */
-export interface StreamHead {
-  readonly segment: number;
-  readonly position: number;
-  readonly paused: boolean;
-  readonly speed: number | null;
-}
-export interface StreamTrack {
-  readonly id: string;
-  readonly kind: 'video' | 'audio';
-  readonly name: string;
-  readonly codec: string;
-  /** ffmpeg's name of the encoder, or `copy`. */
-  readonly encoder: string;
-  readonly accelerator: string | null;
-  /** Seconds from and to, in order and apart. */
-  readonly ready: ReadonlyArray<readonly [number, number]>;
-  readonly ready_segments: number;
-  readonly heads: readonly StreamHead[];
-  readonly last_failure: string | null;
-}
-export interface StreamMap {
-  readonly duration: number;
-  readonly open_ended: boolean;
-  readonly segments: number | null;
-  readonly tracks: readonly StreamTrack[];
-}
-/** `GET /api/v2/streams/{id}`; `map` is null until the source was probed. */
-export interface StreamDetail extends StreamSummary {
-  readonly map: StreamMap | null;
-}
+export type StreamHead = StreamTrack['heads'][number];
+export type StreamTrack = StreamMap['tracks'][number];
+export type StreamMap = NonNullable<StreamDetail['map']>;
+/** `map` is null until the source was probed. */
+export type StreamDetail = Answer<'/api/v2/streams/{id}'>;
 
 // ---------------------------------------------------------------- machine
 
-/** `GET /api/capabilities`. */
-export interface Capabilities {
-  readonly hw_accels: readonly Accelerator[];
-  readonly video_codecs: readonly string[];
-  readonly audio_codecs: readonly string[];
-  readonly formats: readonly string[];
-  readonly max_concurrent_jobs: number;
-  readonly ffmpeg_version: string;
-  readonly platform: string;
-}
-export interface Accelerator {
-  readonly type: string;
-  readonly available: boolean;
-  readonly encoders: readonly string[];
-  readonly decoders: readonly string[];
-  /** Why it is not available. */
-  readonly reason?: string;
-  readonly device_path?: string;
-  readonly gpu_info?: { readonly name: string; readonly memory_mb: number | null; readonly driver_version: string | null };
-}
+export type Capabilities = Answer<'/api/capabilities'>;
+export type Accelerator = Capabilities['hw_accels'][number];
 
-/** `GET /api/health/detailed`. */
-export interface Health {
-  readonly status: 'healthy' | 'degraded' | 'unhealthy';
-  readonly version: string;
-  readonly environment: string;
-  readonly uptime_seconds: number;
-  readonly checks: {
-    readonly cpu: { readonly usage_percent: number };
-    readonly memory: { readonly usage_percent: number; readonly available_mb: number };
-    readonly disk: { readonly usage_percent: number; readonly free_gb: number };
-    readonly active_jobs: { readonly count: number; readonly max_concurrent: number };
-  };
-}
+export type Health = Answer<'/api/health/detailed'>;
 
-/** `GET /api/stats`. */
-export interface Stats {
-  readonly total_jobs_processed: number;
-  readonly successful_jobs: number;
-  readonly failed_jobs: number;
-  readonly cancelled_jobs: number;
-  readonly active_jobs: number;
-  readonly average_transcode_speed: number;
-  readonly uptime_seconds: number;
-  readonly total_bytes_processed: number;
-  readonly active_encoders: number;
-  readonly cache_bytes: number;
-}
+export type Stats = Answer<'/api/stats'>;
 
-/** An entry of `GET /api/v2/engines`. */
-export interface Engine {
-  readonly id: string;
-  readonly alive: boolean;
-  readonly busy: boolean;
-  readonly abilities: {
-    readonly kinds?: readonly string[];
-    readonly codecs?: readonly string[] | null;
-    readonly draining?: boolean;
-  };
-  readonly last_contact_seconds: number;
-}
+export type Engine = Answer<'/api/v2/engines'>['engines'][number];
 
 /** An entry of `GET /api/v1/runners` (PeerTube). */
 export interface Runner {
@@ -222,24 +106,16 @@ export interface Video {
 
 // ---------------------------------------------------------------- settings
 
-/** An entry of `GET /api/v2/config`. */
-export interface Setting {
-  readonly key: string;
-  readonly value: unknown;
-  readonly origin: string;
-  readonly allowed: string;
-  readonly is_secret: boolean;
-  readonly is_set: boolean;
-  /** It is what it would be had nobody set it, whatever its origin. */
-  readonly is_default: boolean;
-}
-export interface Settings {
-  readonly version: string;
-  readonly license: string;
-  readonly settings: readonly Setting[];
-}
+export type Setting = Settings['settings'][number];
+export type Settings = Answer<'/api/v2/config'>;
+
+/** A crate or package in the program. */
+export type Part = Answer<'/api/v2/licenses'>['parts'][number];
 
 // ---------------------------------------------------------------- scenes (grav1)
+
+/** A machine whose grav1 workers ask for scenes. */
+export type SceneWorker = Answer<'/api/v2/scene-workers'>['workers'][number];
 
 /** A scene of a project. `filesize` 0: not encoded yet. */
 export interface Scene {

@@ -1,8 +1,8 @@
 import { useState } from 'preact/hooks';
 import { sameOrigin } from '../address';
 import type { FileProgress, QueueJob } from '../client';
-import { fileSize, moment, sourceName } from '../format';
-import { canCancel, canRetry, errorWords, kindName, percentOf, stateName } from '../queue';
+import { fileSize, moment } from '../format';
+import { canCancel, canRetry, errorWords, jobName, kindName, percentOf, stateName } from '../queue';
 import { useShared } from '../shared';
 import { Dialog } from './Dialog';
 import { type JobActions, jobWords } from './JobRow';
@@ -23,7 +23,7 @@ export function JobDetails({ job, file, now, act, onClose }: Props) {
   const error = errorWords(job.error);
   const facts: ReadonlyArray<readonly [string, string | null]> = [
     ['State', `${stateName(job.state)}${jobWords(job, file, now) === '' ? '' : ` · ${jobWords(job, file, now)}`}`],
-    ['Kind', `${kindName(job.kind)}${job.requires === '' ? '' : ` · ${job.requires}`}`],
+    ['Kind', `${kindName(job.kind)}${job.requires ? ` · ${job.requires}` : ''}`],
     ['Source', job.source],
     ['Worker', job.worker],
     ['Attempts', `${job.attempts} begun, ${job.failures} failed of at most ${job.max_failures}`],
@@ -38,7 +38,7 @@ export function JobDetails({ job, file, now, act, onClose }: Props) {
     ['Id', job.id],
   ];
   return (
-    <Dialog title={sourceName(job.source)} onClose={onClose}>
+    <Dialog title={jobName(job)} onClose={onClose}>
       {job.state === 'leased' && <Progress percent={percentOf(job, file)} label="Progress" />}
       {error !== null && <p class="note note-bad">{error}</p>}
       <dl class="facts-list">

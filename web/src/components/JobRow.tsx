@@ -1,7 +1,7 @@
 import { sameOrigin } from '../address';
 import type { FileProgress, QueueJob } from '../client';
-import { ago, fileSize, sourceName, span, speed } from '../format';
-import { canCancel, canRetry, errorWords, kindName, percentOf, stateName } from '../queue';
+import { ago, fileSize, span, speed } from '../format';
+import { canCancel, canRetry, errorWords, jobName, kindName, percentOf, stateName } from '../queue';
 import { useShared } from '../shared';
 import { CloseIcon, DownloadIcon, RetryIcon, UpIcon } from './icons';
 import { Progress } from './Progress';
@@ -38,14 +38,14 @@ export function jobWords(job: QueueJob, file: FileProgress | undefined, now: num
 export function JobRow({ job, file, now, onOpen, act }: Props) {
   const { base } = useShared();
   const percent = percentOf(job, file);
-  const name = sourceName(job.source);
+  const name = jobName(job);
   const tried = job.attempts > 1 || job.failures > 0 ? `attempt ${job.attempts}${job.failures > 0 ? ` of ${job.max_failures}` : ''}` : null;
-  const facts = [kindName(job.kind), job.requires === '' ? null : job.requires, tried, job.priority !== 0 ? `priority ${job.priority}` : null];
+  const facts = [kindName(job.kind), job.requires, tried, job.priority !== 0 ? `priority ${job.priority}` : null];
   return (
     <article class="job" data-state={job.state}>
       <button type="button" class="job-name" data-focus onClick={onOpen}>
         <span class="job-title">{name}</span>
-        <span class="job-facts">{facts.filter((fact) => fact !== null).join(' · ')}</span>
+        <span class="job-facts">{facts.filter((fact) => fact !== null && fact !== '').join(' · ')}</span>
       </button>
       <div class="job-state">
         <span class="pill" data-state={job.state}>

@@ -4,6 +4,8 @@ import { fileSize } from '../format';
 import { matching } from '../listing';
 import { asSentence } from '../sentence';
 import { useAnswer, useShared } from '../shared';
+import { begunFilms } from '../remembered';
+import { Seen } from './GoOn';
 import { Picture } from './Picture';
 import { FilmIcon, FolderIcon, PlusIcon, SearchIcon } from './icons';
 
@@ -37,6 +39,7 @@ export function Library({ onPlay, onMake }: Props) {
 
   const folders = found.filter((entry) => entry.isDir);
   const films = found.filter((entry) => !entry.isDir);
+  const begun = new Map(begunFilms().map((film) => [film.source, film]));
 
   const go = (next: readonly Crumb[]): void => {
     setTrail(next);
@@ -124,6 +127,7 @@ export function Library({ onPlay, onMake }: Props) {
                   <span class="card-picture">
                     <FilmIcon />
                     <Picture source={entry.path} width={320} />
+                    <Seen film={begun.get(entry.path)} />
                   </span>
                   <span class="card-name" title={entry.name}>
                     {entry.name}

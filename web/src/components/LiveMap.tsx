@@ -24,8 +24,9 @@ export function remember(speeds: readonly number[], now: number): readonly numbe
 export function LiveMap({ stream, position, speeds, onSeek }: Props) {
   const { map } = stream;
   if (map === null) return <p class="note">The source is being probed.</p>;
-  const share = (seconds: number): number =>
-    map.duration > 0 ? (100 * Math.min(Math.max(seconds, 0), map.duration)) / map.duration : 0;
+  // A live film has the length that it has so far, and none before its first segment.
+  const duration = map.duration ?? 0;
+  const share = (seconds: number): number => (duration > 0 ? (100 * Math.min(Math.max(seconds, 0), duration)) / duration : 0);
   const working = map.tracks.flatMap((track) => track.heads).filter((head) => !head.paused).length;
   return (
     <div class="live-map">
@@ -35,23 +36,23 @@ export function LiveMap({ stream, position, speeds, onSeek }: Props) {
         </Figure>
         <Figure
           label="Ready"
-          value={map.segments === null ? clock(map.duration) : percent(stream.progress / 100)}
-          note={map.segments === null ? 'so far' : `of ${span(map.duration)}`}
+          value={map.segments === null ? clock(duration) : percent(stream.progress / 100)}
+          note={map.segments === null ? 'so far' : `of ${span(duration)}`}
         />
         <Figure label="Encoders" value={String(working)} note={working === stream.encoders ? 'at work' : `of ${stream.encoders} at work`} />
         <Figure
           label="Made by"
           value={stream.encoded_by ?? '…'}
-          note={stream.eta_seconds !== null && stream.speed > 0 ? `all of it in ${span(stream.eta_seconds)}` : stream.phase}
+          note={stream.eta_seconds !== null && stream.speed > 0 ? `all of it in ${span(stream.eta_seconds)}` : (stream.phase ?? '')}
         />
       </div>
       <div class="lanes">
         {map.tracks.map((track) => (
-          <Lane key={track.id} track={track} duration={map.duration} position={share(position)} share={share} onSeek={onSeek} />
+          <Lane key={track.id} track={track} duration={duration} position={share(position)} share={share} onSeek={onSeek} />
         ))}
         <div class="lane-axis" aria-hidden="true">
           {[0, 0.25, 0.5, 0.75, 1].map((part) => (
-            <span key={part}>{clock(map.duration * part)}</span>
+            <span key={part}>{clock(duration * part)}</span>
           ))}
         </div>
       </div>
@@ -98,7 +99,7 @@ function Lane({ track, duration, position, share, onSeek }: LaneProps) {
   return (
     <div class="lane">
       <div class="lane-name">
-        <strong>{track.name}</strong>
+        <strong>{track.name ?? track.id}</strong>
         <span>
           {track.codec} · {by === 'copy' ? 'copied' : by}
         </span>

@@ -30,13 +30,14 @@ const kept = new Map<string, ImageBitmap>();
 const MOST_KEPT = 120;
 
 /**
- * A picture of a source, fetched when it comes into sight. Drawn on a canvas: an image element could
- * not send the key.
+ * A picture of a source, `at` seconds or where it is likely to show something, fetched when it comes into
+ * sight. Drawn on a canvas: an image element could not send the key.
  */
-export function Picture({ source, width }: { readonly source: string; readonly width: number }) {
+export function Picture({ source, width, at = null }: { readonly source: string; readonly width: number; readonly at?: number | null }) {
   const { gateway, keyed } = useShared();
   const canvas = useRef<HTMLCanvasElement>(null);
   const [shown, setShown] = useState(false);
+  const name = `${source} ${at ?? ''}`;
 
   useEffect(() => {
     const element = canvas.current;
@@ -49,13 +50,13 @@ export function Picture({ source, width }: { readonly source: string; readonly w
       setShown(true);
     };
     const load = async (): Promise<void> => {
-      const before = kept.get(source);
+      const before = kept.get(name);
       if (before !== undefined) return draw(before);
       let giveBack = (): void => undefined;
       try {
         giveBack = await place(ended.signal);
-        const picture = await createImageBitmap(await gateway.thumb(source, width, null, ended.signal));
-        kept.set(source, picture);
+        const picture = await createImageBitmap(await gateway.thumb(source, width, at, ended.signal));
+        kept.set(name, picture);
         const oldest = kept.keys().next().value;
         if (kept.size > MOST_KEPT && oldest !== undefined) kept.delete(oldest);
         if (!ended.signal.aborted) draw(picture);
@@ -78,7 +79,7 @@ export function Picture({ source, width }: { readonly source: string; readonly w
       ended.abort();
       sight.disconnect();
     };
-  }, [source, keyed]);
+  }, [name, keyed]);
 
   return <canvas ref={canvas} class={shown ? 'picture picture-shown' : 'picture'} width={16} height={9} aria-hidden="true" />;
 }

@@ -4,6 +4,7 @@ import { clock } from '../format';
 import { type Playback, type PlayerView, attach } from '../player';
 import type { Stretch } from '../ready';
 import { Menu, type MenuItem } from './Menu';
+import { Picture } from './Picture';
 import { SeekBar, readyWords } from './SeekBar';
 import {
   AudioIcon,
@@ -41,6 +42,8 @@ interface Props {
   readonly view: PlayerView;
   readonly ready: readonly Stretch[];
   readonly map: StreamMap | null;
+  /** Whether there is no picture at all. */
+  readonly soundOnly: boolean;
   /** The quality that was asked for; null when somebody else did. */
   readonly quality: Quality | null;
   /** Whether there is no picture yet, but there will be. */
@@ -163,6 +166,8 @@ export function Player(props: Props) {
     return () => document.removeEventListener('keydown', heard);
   }, [props.listening]);
 
+  useMediaKeys(name, { play: toggle, pause: toggle, seek, at: () => video.current?.currentTime ?? 0 });
+
   const { choices } = view;
   const adaptive = choices.sizes.length > 1;
   const shownSize = choices.sizes.find((size) => size.id === choices.shownSize)?.name;
@@ -210,6 +215,12 @@ export function Player(props: Props) {
         }}
         onDblClick={full}
       />
+      {props.soundOnly && !props.waiting && (
+        <div class="sound-only" aria-hidden="true">
+          <AudioIcon />
+          {props.source !== null && <Picture source={props.source} width={480} />}
+        </div>
+      )}
       {props.waiting && (
         <div class="veil veil-dark">
           <Ghost class="ghost ghost-busy" />
@@ -231,7 +242,7 @@ export function Player(props: Props) {
       {!props.waiting && (
         <div class="controls">
           <SeekBar
-            source={props.source}
+            source={props.soundOnly ? null : props.source}
             duration={duration}
             position={view.seekingTo ?? view.position}
             buffered={view.buffered}
@@ -288,7 +299,7 @@ export function Player(props: Props) {
                 <AudioIcon />
               </Menu>
             )}
-            {props.quality !== null && (
+            {props.quality !== null && !props.soundOnly && (
               <Menu
                 label={`Quality: ${label}`}
                 class="menu-words"
@@ -330,4 +341,34 @@ export function Player(props: Props) {
       )}
     </div>
   );
+}
+
+interface MediaKeys {
+  readonly play: () => void;
+  readonly pause: () => void;
+  readonly seek: (seconds: number) => void;
+  readonly at: () => number;
+}
+
+/** Keys of keyboards and headsets, and the controls that the system shows elsewhere. */
+function useMediaKeys(name: string, keys: MediaKeys): void {
+  const current = useRef(keys);
+  current.current = keys;
+  useEffect(() => {
+    if (!('mediaSession' in navigator)) return undefined;
+    const session = navigator.mediaSession;
+    session.metadata = new MediaMetadata({ title: name, artist: 'GhostStream' });
+    const handlers: ReadonlyArray<readonly [MediaSessionAction, MediaSessionActionHandler]> = [
+      ['play', () => current.current.play()],
+      ['pause', () => current.current.pause()],
+      ['seekbackward', (details) => current.current.seek(current.current.at() - (details.seekOffset ?? 10))],
+      ['seekforward', (details) => current.current.seek(current.current.at() + (details.seekOffset ?? 10))],
+      ['seekto', (details) => details.seekTime != null && current.current.seek(details.seekTime)],
+    ];
+    for (const [action, handler] of handlers) session.setActionHandler(action, handler);
+    return () => {
+      session.metadata = null;
+      for (const [action] of handlers) session.setActionHandler(action, null);
+    };
+  }, [name]);
 }

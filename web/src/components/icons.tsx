@@ -58,3 +58,4 @@ export const AudioIcon = stroke('M8 14.500V5l8-1.500V13', 'M8 14.500a2.200 2.200
 export const PipIcon = stroke('M2.500 4h15v12h-15zM10 10h5v3.500h-5z');
 export const FullIcon = stroke('M3.500 7.500v-4h4M12.500 3.500h4v4M16.500 12.500v4h-4M7.500 16.500h-4v-4');
 export const KeysIcon = stroke('M2.500 5h15v10h-15zM5 8h.1M8 8h.1M11 8h.1M14 8h.1M6 12h8');
+export const DevicesIcon = stroke('M2.500 4h12v3M2.500 4v9h7M2.500 16h7M12 9h5.500v8.500H12zM14.700 15.500h.1');

@@ -7,7 +7,7 @@ import { VirtualList } from '../components/VirtualList';
 import { PlusIcon, StopIcon, WatchIcon } from '../components/icons';
 import { percent, sourceName, span, speed } from '../format';
 import type { Live } from '../live';
-import { type QueueFilter, TABS, type Tab, countOf, kindName, statesOf, withChanges, withPage } from '../queue';
+import { type QueueFilter, TABS, type Tab, countOf, jobName, kindName, statesOf, withChanges, withPage } from '../queue';
 import { asSentence } from '../sentence';
 import { reasonOf, useAnswer, useShared } from '../shared';
 
@@ -40,9 +40,9 @@ export function Jobs({ events, onMake }: Props) {
     }
   };
   const act: JobActions = {
-    cancel: (job) => void done(gateway.cancelJob(job.id), `${sourceName(job.source)} was cancelled.`),
-    retry: (job) => void done(gateway.retryJob(job.id), `${sourceName(job.source)} is tried again.`),
-    prioritise: (job, priority) => void done(gateway.prioritise(job.id, priority), `${sourceName(job.source)} now has priority ${priority}.`),
+    cancel: (job) => void done(gateway.cancelJob(job.id), `${jobName(job)} was cancelled.`),
+    retry: (job) => void done(gateway.retryJob(job.id), `${jobName(job)} is tried again.`),
+    prioritise: (job, priority) => void done(gateway.prioritise(job.id, priority), `${jobName(job)} now has priority ${priority}.`),
   };
   const kinds = [...new Set((counts.value?.counts ?? []).map((c) => c.kind))];
   const filter = kind === '' ? [] : [kind];
@@ -61,7 +61,7 @@ export function Jobs({ events, onMake }: Props) {
 
       {live.streams.length > 0 && (
         <section aria-labelledby="playing-title">
-          <h2 id="playing-title">Playing</h2>
+          <h2 id="playing-title">Streams</h2>
           <ul class="streams">
             {live.streams.map((stream) => (
               <StreamCard key={stream.job_id} stream={stream} />

@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { Accelerator, Engine, Health, Project, Runner } from '../client';
+import type { Accelerator, Engine, Health, Runner, SceneWorker } from '../client';
 import { CopyCommand } from '../components/CopyCommand';
 import { Plot } from '../components/Plot';
 import { ways } from '../connect';
@@ -12,7 +12,11 @@ const EVERY_MS = 2000;
 const MOST = 150;
 
 /** Kept while the page is open, whatever part of it is shown. */
-let load: readonly Health[] = [];
+let load: readonly Load[] = [];
+
+/** The load of a machine that tells it. */
+type Load = Health & { readonly checks: NonNullable<Health['checks']> };
+const tellsLoad = (health: Health): health is Load => health.checks !== undefined;
 
 const ACCELERATORS: Readonly<Record<string, string>> = {
   nvenc: 'NVIDIA NVENC',
@@ -31,7 +35,7 @@ export function Machines() {
   const stats = useAnswer((signal) => gateway.stats(signal), [], EVERY_MS);
   const [, draw] = useState(0);
   useEffect(() => {
-    if (health.value === null) return;
+    if (health.value === null || !tellsLoad(health.value)) return;
     load = [...load.slice(-(MOST - 1)), health.value];
     draw((n) => n + 1);
   }, [health.value]);
@@ -44,7 +48,7 @@ export function Machines() {
         <h1 tabIndex={-1}>Machines</h1>
         {last !== null && (
           <span class="pill" data-state={last.status === 'healthy' ? 'done' : last.status === 'degraded' ? 'leased' : 'failed'}>
-            {last.status}
+            {conditionOf(last)}
           </span>
         )}
       </header>
@@ -114,6 +118,18 @@ export function Machines() {
   );
 }
 
+/** How the machine is, and why, in a few words. */
+export function conditionOf({ status, checks }: Load): string {
+  const troubles = [
+    checks.cpu.status !== 'healthy' ? 'the processor is busy' : null,
+    checks.memory.status !== 'healthy' ? 'memory is short' : null,
+    checks.disk.status !== 'healthy' ? 'the disk is nearly full' : null,
+    checks.job_queue.status !== 'healthy' ? 'many jobs wait' : null,
+  ].filter((trouble) => trouble !== null);
+  if (status === 'healthy' || troubles.length === 0) return status;
+  return `${status}: ${troubles.join(', ')}`;
+}
+
 function Tile({ name, value }: { readonly name: string; readonly value: string }) {
   return (
     <div class="tile">
@@ -154,7 +170,7 @@ function Workers() {
   const { gateway, say } = useShared();
   const engines = useAnswer((signal) => gateway.engines(signal), [], 5000);
   const runners = useOptional((signal) => gateway.runners(signal), 5000);
-  const projects = useOptional((signal) => gateway.projects(signal), 5000);
+  const sceneWorkers = useAnswer((signal) => gateway.sceneWorkers(signal), [], 5000);
   const act = async (what: Promise<void>, words: string): Promise<void> => {
     try {
       await what;
@@ -164,8 +180,7 @@ function Workers() {
       say(asSentence(reasonOf(error)), true);
     }
   };
-  const scenes = scenesAtWork(projects.value?.list ?? null);
-  const none = (engines.value ?? []).length === 0 && (runners.value?.list ?? []).length === 0 && scenes === 0;
+  const none = [engines.value, runners.value?.list, sceneWorkers.value].every((list) => (list ?? []).length === 0);
   return (
     <section aria-labelledby="workers-title">
       <h2 id="workers-title">Who works for it</h2>
@@ -184,23 +199,12 @@ function Workers() {
         {(runners.value?.list ?? []).map((runner) => (
           <RunnerCard key={runner.id} runner={runner} />
         ))}
-        {scenes > 0 && (
-          <li class="worker" data-alive="true">
-            <div class="worker-text">
-              <strong>grav1 workers</strong>
-              <span class="job-facts">
-                {scenes} {scenes === 1 ? 'scene' : 'scenes'} at work
-              </span>
-            </div>
-          </li>
-        )}
+        {(sceneWorkers.value ?? []).map((worker) => (
+          <SceneWorkerCard key={worker.ip} worker={worker} />
+        ))}
       </ul>
     </section>
   );
-}
-
-function scenesAtWork(projects: readonly Project[] | null): number {
-  return (projects ?? []).reduce((sum, project) => sum + (project.workers?.length ?? 0), 0);
 }
 
 function EngineCard({ engine, onDrain, onRemove }: { engine: Engine; onDrain: (draining: boolean) => void; onRemove: () => void }) {
@@ -242,6 +246,22 @@ function RunnerCard({ runner }: { readonly runner: Runner }) {
         <span class="job-facts">
           {['PeerTube runner', runner.version, runner.ip, `heard from ${ago(silent)}`, runner.description].filter((word) => word != null && word !== '').join(' · ')}
         </span>
+      </div>
+    </li>
+  );
+}
+
+/** grav1's workers ask again every few seconds while they have nothing. */
+const SCENE_WORKER_SILENT_S = 120;
+
+function SceneWorkerCard({ worker }: { readonly worker: SceneWorker }) {
+  const { scenes, last_contact_seconds: silent } = worker;
+  const work = scenes.length === 0 ? 'waits for scenes' : `${scenes.length} ${scenes.length === 1 ? 'scene' : 'scenes'} at work`;
+  return (
+    <li class="worker" data-alive={silent < SCENE_WORKER_SILENT_S || scenes.length > 0}>
+      <div class="worker-text">
+        <strong>{worker.ip}</strong>
+        <span class="job-facts">{['grav1 worker', work, `asked ${ago(silent * 1000)}`].join(' · ')}</span>
       </div>
     </li>
   );

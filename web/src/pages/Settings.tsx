@@ -12,6 +12,26 @@ const PARTS: ReadonlyArray<readonly [string, string, string]> = [
   ['FFmpeg', 'LGPL or GPL, as it was built', 'decodes and encodes, as a program of its own'],
 ];
 
+/** Everything that is in the program, asked for when somebody wants to know. */
+function Licences() {
+  const { gateway } = useShared();
+  const [open, setOpen] = useState(false);
+  const parts = useAnswer(async (signal) => (open ? gateway.licenses(signal) : null), [open]);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Every crate and package in the program, with its licence</summary>
+      {parts.error !== null && <p class="note note-bad">{asSentence(parts.error)}</p>}
+      <ul class="licences">
+        {(parts.value ?? []).map((part) => (
+          <li key={`${part.name} ${part.version}`}>
+            {part.name} <span class="hint">{`${part.version} · ${part.license}`}</span>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
 /** A value as the configuration file would say it. */
 export function valueWords(setting: Setting): string {
   if (setting.is_secret) return setting.is_set ? 'set, and hidden' : 'not set';
@@ -61,6 +81,7 @@ export function Settings() {
             </li>
           ))}
         </ul>
+        <Licences />
       </section>
       <section aria-labelledby="config-title">
         <div class="section-head">

@@ -1,19 +1,26 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { pageAddress, readDeepLink, readTime, sameOrigin } from '../address';
 import type { PlayRequest, Quality, StreamDetail } from '../client';
+import { Elsewhere } from '../components/Elsewhere';
+import { GoOn } from '../components/GoOn';
 import { Library } from '../components/Library';
 import { LiveMap, remember } from '../components/LiveMap';
-import { Player, QUALITIES } from '../components/Player';
+import { Player } from '../components/Player';
+import { SourceBar } from '../components/SourceBar';
 import { Uploads } from '../components/Uploads';
 import { clock, sourceName } from '../format';
 import { NO_PLAYER, type PlayerView } from '../player';
 import { readyStretches } from '../ready';
+import { begunFilms, rememberFilm, resumeAt } from '../remembered';
 import { hashOf } from '../route';
-import { sentence } from '../sentence';
+import { asSentence, sentence } from '../sentence';
 import { JobSession, type SessionView } from '../session';
 import { useShared } from '../shared';
+import { DevicesIcon } from '../components/icons';
 
 const LINK = readDeepLink(location.search);
+/** How long somebody who did not begin at the beginning is offered it. */
+const GOING_ON_S = 30;
 
 interface Props {
   /** Whether this page is shown; a film goes on in a corner of the others. */
@@ -33,6 +40,7 @@ export function Watch({ active, onKeys, onMake }: Props) {
   // The player of the former film may still speak while it is taken down.
   const player = shown.since === playing.since ? shown.view : NO_PLAYER;
   const jobs = useMemo(() => new JobSession(gateway, setSession), []);
+  const [elsewhere, setElsewhere] = useState(false);
   const seeker = useRef<((seconds: number) => void) | null>(null);
 
   const play = (wanted: PlayRequest, at: number): void => {
@@ -43,9 +51,20 @@ export function Watch({ active, onKeys, onMake }: Props) {
     scrollTo({ top: 0 });
     void jobs.play({ ...wanted, source });
   };
+  /** Plays a film from where it was left, if it was begun here. */
+  const goOn = (wanted: PlayRequest): void => {
+    const film = begunFilms().find((one) => one.source === wanted.source.trim());
+    play(wanted, resumeAt(film) ?? 0);
+  };
   const openJob = (id: string): void => {
     setPlaying({ name: '', source: '', since: performance.now(), at: LINK.at, own: false });
     void jobs.open(id);
+  };
+  const choose = (source: string): void => {
+    const wanted = { ...request, source };
+    setRequest(wanted);
+    setBegin('');
+    goOn(wanted);
   };
   const stop = (): void => {
     setPlaying({ name: '', source: '', since: performance.now(), at: 0, own: true });
@@ -86,6 +105,7 @@ export function Watch({ active, onKeys, onMake }: Props) {
   }, [playing.name, session.kind, active]);
 
   const said = sentence(session, player);
+  const warnings = (job?.warnings ?? []).filter((warning) => asSentence(warning) !== said.text);
   const broken = job !== null && (job.state === 'error' || job.state === 'cancelled');
   const over = broken || player.trouble?.fatal === true;
   // What is buffered stays watchable when a job ends under the viewer.
@@ -93,11 +113,19 @@ export function Watch({ active, onKeys, onMake }: Props) {
   const ready = useMemo(() => (job === null ? [] : readyStretches(job, player.starts)), [job, player.starts]);
   const isActive = session.kind !== 'none' && session.kind !== 'parted';
   const detail = useDetail(streamUrl !== null && contact(session) && job !== null && job.id !== '' ? job.id : null);
+  // Where it is left is noted every few seconds, and at the end.
+  const openEnded = detail.stream?.map?.open_ended === true;
+  useEffect(() => {
+    if (playing.source === '' || openEnded || player.duration <= 0 || player.firstPictureMs === null) return;
+    rememberFilm({ source: playing.source, at: player.ended ? player.duration : player.position, duration: player.duration, when: Date.now() });
+  }, [Math.floor(player.position / 5), player.ended, player.paused]);
   const waiting = isActive && player.firstPictureMs === null && !player.blocked && said.tone !== 'bad';
+  const tracks = detail.stream?.map?.tracks ?? [];
+  const soundOnly = tracks.length > 0 && tracks.every((track) => track.kind === 'audio');
   const facts = [
     job?.durationSeconds != null ? clock(job.durationSeconds) : null,
     player.width > 0 ? `${player.width} × ${player.height}` : null,
-    player.firstPictureMs !== null ? `first picture after ${(player.firstPictureMs / 1000).toFixed(1)} s` : null,
+    player.firstPictureMs !== null ? `first ${soundOnly ? 'sound' : 'picture'} after ${(player.firstPictureMs / 1000).toFixed(1)} s` : null,
   ].filter((fact) => fact !== null);
   const stage = streamUrl !== null || waiting;
   // The stage takes the shape of the picture, within what fits on a screen.
@@ -114,10 +142,10 @@ export function Watch({ active, onKeys, onMake }: Props) {
         large={!isActive}
         onChange={setRequest}
         onBegin={setBegin}
-        onPlay={() => play(request, readTime(begin) ?? 0)}
+        onPlay={() => (begin.trim() === '' ? goOn(request) : play(request, readTime(begin) ?? 0))}
       />
       {session.kind !== 'none' && (
-        <section class="theatre" aria-label="Film" style={shape === null ? {} : { '--ratio': String(shape) }}>
+        <section class="theatre" aria-label="Film" data-stage={stage} style={shape === null ? {} : { '--ratio': String(shape) }}>
           {stage && (
             <div class="stage" style={shape === null ? {} : { '--shape': String(shape) }}>
               {streamUrl !== null ? (
@@ -126,10 +154,11 @@ export function Watch({ active, onKeys, onMake }: Props) {
                   since={playing.since}
                   at={playing.at}
                   name={playing.name === '' ? 'Video' : playing.name}
-                  source={playing.source === '' || detail.stream?.map?.open_ended === true ? null : playing.source}
+                  source={playing.source === '' || openEnded ? null : playing.source}
                   view={player}
                   ready={ready}
                   map={detail.stream?.map ?? null}
+                  soundOnly={soundOnly}
                   quality={playing.own ? request.quality : null}
                   waiting={waiting}
                   listening={active}
@@ -163,11 +192,24 @@ export function Watch({ active, onKeys, onMake }: Props) {
                   <span>{said.text}</span>
                 </p>
               </div>
-              {isActive && (
-                <button type="button" class="button" onClick={stop}>
-                  {said.tone === 'bad' ? 'Close' : 'Stop'}
-                </button>
-              )}
+              <div class="line-actions">
+                {streamUrl !== null && playing.own && playing.at > 0 && player.position < playing.at + GOING_ON_S && (
+                  <button type="button" class="button" onClick={() => seeker.current?.(0)}>
+                    From the beginning
+                  </button>
+                )}
+                {streamUrl !== null && (
+                  <button type="button" class="button" onClick={() => setElsewhere(true)}>
+                    <DevicesIcon />
+                    <span>Elsewhere</span>
+                  </button>
+                )}
+                {isActive && (
+                  <button type="button" class="button" onClick={stop}>
+                    {said.tone === 'bad' ? 'Close' : 'Stop'}
+                  </button>
+                )}
+              </div>
             </div>
             {player.trouble?.codec === true && request.video === 'copy' && request.source.trim() !== '' && (
               <button
@@ -183,9 +225,9 @@ export function Watch({ active, onKeys, onMake }: Props) {
               </button>
             )}
             {streamUrl !== null && facts.length > 0 && <p class="facts">{facts.join(' · ')}</p>}
-            {job !== null && job.warnings.length > 0 && (
+            {warnings.length > 0 && (
               <ul class="warnings" aria-label="Warnings">
-                {job.warnings.map((warning) => (
+                {warnings.map((warning) => (
                   <li key={warning}>{warning}</li>
                 ))}
               </ul>
@@ -204,6 +246,9 @@ export function Watch({ active, onKeys, onMake }: Props) {
           )}
         </section>
       )}
+      {elsewhere && job !== null && job.streamUrl !== null && (
+        <Elsewhere streamUrl={job.streamUrl} job={job.id === '' ? null : job.id} onClose={() => setElsewhere(false)} />
+      )}
       <Announcement sentenceKey={said.key} text={said.text} urgent={said.tone === 'bad'} />
       <Uploads
         onPlay={(video, url) => {
@@ -212,13 +257,9 @@ export function Watch({ active, onKeys, onMake }: Props) {
           jobs.playDone(url, video.duration_seconds ?? null);
         }}
       />
+      {!isActive && <GoOn onPlay={({ source }) => choose(source)} />}
       <Library
-        onPlay={(source) => {
-          const wanted = { ...request, source };
-          setRequest(wanted);
-          setBegin('');
-          play(wanted, 0);
-        }}
+        onPlay={choose}
         onMake={onMake}
       />
     </div>
@@ -253,100 +294,6 @@ function useDetail(id: string | null): { stream: StreamDetail | null; speeds: re
     };
   }, [id]);
   return state !== null && state.id === id ? state : { stream: null, speeds: [] };
-}
-
-interface BarProps {
-  readonly request: PlayRequest;
-  readonly begin: string;
-  readonly large: boolean;
-  readonly onChange: (request: PlayRequest) => void;
-  readonly onBegin: (text: string) => void;
-  readonly onPlay: () => void;
-}
-
-/** What to play and how. */
-function SourceBar({ request, begin, large, onChange, onBegin, onPlay }: BarProps) {
-  const scaled = request.quality !== 'original';
-  const wrongTime = begin.trim() !== '' && readTime(begin) === null;
-  return (
-    <form
-      class={large ? 'source source-large' : 'source'}
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (!wrongTime) onPlay();
-      }}
-    >
-      {large && (
-        <div class="welcome">
-          <p class="lead">Play anything. At once.</p>
-          <p>Paste the address of a video, or choose one below. It starts in a moment and seeks anywhere.</p>
-        </div>
-      )}
-      <div class="source-line">
-        <div class="field field-source">
-          <label for="source" class={large ? '' : 'sr'}>
-            Video address or path
-          </label>
-          <input
-            id="source"
-            type="text"
-            inputMode="url"
-            required
-            autoComplete="off"
-            autoCapitalize="off"
-            spellcheck={false}
-            placeholder="https://… or a file of this gateway"
-            value={request.source}
-            onInput={(event) => onChange({ ...request, source: event.currentTarget.value })}
-          />
-        </div>
-        <button type="submit" class="button button-primary button-large">
-          Play
-        </button>
-      </div>
-      <details class="source-more" open={large}>
-        <summary>Options</summary>
-        <div class="source-options">
-        <div class="field field-inline">
-          <label for="quality">Quality</label>
-          <select id="quality" value={request.quality} onChange={(event) => onChange({ ...request, quality: event.currentTarget.value as Quality })}>
-            {QUALITIES.map(([value, words]) => (
-              <option key={value} value={value}>
-                {words}
-              </option>
-            ))}
-          </select>
-        </div>
-        <div class="field field-inline">
-          <label for="video">Video</label>
-          <select
-            id="video"
-            value={scaled ? 'h264' : request.video}
-            disabled={scaled}
-            title={scaled ? 'A picture of another size is always encoded anew' : undefined}
-            onChange={(event) => onChange({ ...request, video: event.currentTarget.value as PlayRequest['video'] })}
-          >
-            <option value="h264">Convert to H.264</option>
-            <option value="copy">As it is when possible</option>
-          </select>
-        </div>
-        <div class="field field-inline field-begin">
-          <label for="begin">Start at</label>
-          <input
-            id="begin"
-            type="text"
-            inputMode="numeric"
-            placeholder="0:00"
-            value={begin}
-            aria-invalid={wrongTime}
-            title="Minutes and seconds, such as 1:30"
-            onInput={(event) => onBegin(event.currentTarget.value)}
-          />
-        </div>
-        </div>
-      </details>
-    </form>
-  );
 }
 
 /** Tells a screen reader when the situation changes, not each second when a figure does. */
