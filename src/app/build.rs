@@ -102,6 +102,7 @@ pub async fn opener(
         cache: Arc::default(),
         authorization: None,
         is_sparing: false,
+        beginning: None,
         open_within: OPEN_WITHIN,
         policy,
         plan,

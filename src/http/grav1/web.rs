@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,7 @@ use super::super::access::now;
 use super::super::artifacts;
 use super::super::error::ApiError;
 use super::super::links::Links;
+use super::super::ranges::Asked;
 use super::super::state::AppState;
 use super::{add, file_subject, text, wire};
 
@@ -232,14 +233,13 @@ async fn send(
     app: &AppState,
     name: Result<ArtifactName, ScenesError>,
     shown_as: &str,
-    method: &Method,
-    headers: &HeaderMap,
+    asked: &Asked,
 ) -> Response {
     let name = match name {
         Ok(name) => name,
         Err(error) => return text(StatusCode::NOT_FOUND, error.to_string()),
     };
-    let sent = artifacts::give(&app.artifacts, &name, method, headers).await;
+    let sent = artifacts::give(&app.artifacts, &name, asked).await;
     let mut response = sent.unwrap_or_else(ApiError::into_response);
     let extension = name.file().rsplit_once('.').map_or("", |(_, e)| e);
     let kind = match extension {
@@ -264,23 +264,21 @@ async fn send(
 pub(super) async fn scene(
     State(app): State<AppState>,
     Path(path): Path<ScenePath>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Response {
     let name = app.scenes.scene_file(&path.project, &path.scene);
     let shown_as = scene_number(&path.scene).map_or(String::new(), |n| format!("{n:05}"));
-    send(&app, name, &shown_as, &method, &headers).await
+    send(&app, name, &shown_as, &asked).await
 }
 
 /// `GET /completed/{project}`.
 pub(super) async fn completed(
     State(app): State<AppState>,
     Path(path): Path<ProjectPath>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Response {
     let name = app.scenes.completed_file(&path.project);
-    send(&app, name, &path.project, &method, &headers).await
+    send(&app, name, &path.project, &asked).await
 }
 
 /// `GET /api/v2/scene-workers`: who of grav1's workers is there.
