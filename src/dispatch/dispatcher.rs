@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -112,6 +112,11 @@ impl Dispatcher {
         self.changes.subscribe()
     }
 
+    /// Changes whenever there is new work, here or on another gateway with the same database.
+    pub fn new_work(&self) -> watch::Receiver<u64> {
+        self.signal.subscribe()
+    }
+
     /// Takes a job; when this returns, it survives the process.
     ///
     /// # Errors
@@ -187,7 +192,7 @@ impl Dispatcher {
         wait: Duration,
     ) -> Result<Option<Job>, DispatchError> {
         let deadline = Instant::now() + wait;
-        let mut work = self.signal.subscribe();
+        let mut work = self.new_work();
         loop {
             // Marked before looking, so that work that comes meanwhile is seen.
             work.mark_unchanged();

@@ -32,6 +32,8 @@ pub(super) struct Assignment {
     pub(super) job: QueueId,
     pub(super) attempt: u32,
     pub(super) spec: JobSpec,
+    /// Where the source is read when this machine does not have it: a file of the gateway's.
+    pub(super) source_url: Option<String>,
     pub(super) token: LeaseToken,
     /// Time for which the lease is good after each renewal.
     pub(super) lease: Duration,
@@ -57,7 +59,7 @@ pub struct LocalDesk {
     pub patience: Duration,
 }
 
-/// How often the local engine looks for work that has waited long enough.
+/// How often the local engine looks for work that was left to others for long enough.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a result that are read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -201,6 +203,8 @@ impl LocalDesk {
             JobSpec::Scene(spec) if !spec.encoder.is_grav1() || spec.quality.is_some() => {
                 Duration::ZERO
             }
+            // Others had it, and vanished.
+            JobSpec::Transcode(_) if job.expiries > 0 => Duration::ZERO,
             _ => self.patience,
         }
     }
@@ -211,7 +215,10 @@ impl LocalDesk {
             codecs: None,
         };
         let deadline = Instant::now() + wait;
+        let mut work = self.dispatcher.new_work();
         loop {
+            // Marked before looking, so that work that comes meanwhile is seen.
+            work.mark_unchanged();
             let offers = self.dispatcher.offers(&self.worker, &wanted, LOOK_AT);
             let (offers, now) = (offers.await?, self.dispatcher.now());
             let waited = |j: &&Job| now.since(j.updated_at) >= self.patience_for(j);
@@ -226,7 +233,8 @@ impl LocalDesk {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            // Either way it is time to look.
+            let _ = tokio::time::timeout(LOOK_EVERY, work.changed()).await;
         }
     }
 
@@ -237,6 +245,7 @@ impl LocalDesk {
             lease: self.dispatcher.settings().lease,
             job: job.id,
             spec: job.spec,
+            source_url: None,
         })
     }
 

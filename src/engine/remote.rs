@@ -50,6 +50,8 @@ struct Claimed {
     job_id: QueueId,
     attempt: u32,
     spec: JobSpec,
+    /// Absent: a gateway of an earlier version.
+    source_url: Option<String>,
     lease_token: LeaseToken,
     lease_seconds: f64,
 }
@@ -71,11 +73,14 @@ impl RemoteDesk {
         codecs: BTreeSet<String>,
         benchmark: Option<Duration>,
     ) -> Option<RemoteDesk> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(connector);
         let key = match key {
             Some(key) => {
                 let mut key = HeaderValue::from_str(key).ok()?;
@@ -114,6 +119,7 @@ impl RemoteDesk {
             job: claimed.job_id,
             attempt: claimed.attempt,
             spec: claimed.spec,
+            source_url: claimed.source_url,
             token: claimed.lease_token,
             lease: lease.map_err(|e| DeskError::Refused(e.to_string()))?,
         }))

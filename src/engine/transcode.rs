@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::job::{Failure, JobSpec, Measured, SceneSpec, TranscodeSpec, codec_family};
 use crate::media::{Mode, OutputFormat, StreamRequest, VideoChoice};
-use crate::session::{FileOrder, FileProgress, Opener, SessionError};
+use crate::session::{FileOrder, FileProgress, MadeFile, Opener, SessionError};
 use crate::source::SourceErrorKind;
 
 use super::desk::{Assignment, Desk};
@@ -31,6 +31,8 @@ pub(super) struct Made {
     /// What was wanted and could not be had.
     pub(super) notes: Vec<String>,
     pub(super) measured: Option<Measured>,
+    /// How long it plays, and the hardware that encoded it.
+    pub(super) file: Option<MadeFile>,
     folder: PathBuf,
 }
 
@@ -107,6 +109,7 @@ impl Shop {
             name: made.name,
             notes: made.notes,
             measured: made.measured,
+            file: None,
             folder,
         })
     }
@@ -119,7 +122,11 @@ impl Shop {
     ) -> Result<Made, Failure> {
         let request = request(&spec.target_codec)?;
         let opener = &self.opener;
-        let locator = opener.resolve(&spec.source_url).await;
+        let mut locator = opener.resolve(&spec.source_url).await;
+        // What lies below the roots of this machine too need not be fetched.
+        if let (Err(_), Some(url)) = (&locator, &work.source_url) {
+            locator = opener.resolve(url).await;
+        }
         let locator = locator.map_err(unmade)?;
         let folder = self.new_folder(work).await?;
         let order = FileOrder {
@@ -131,12 +138,13 @@ impl Shop {
         // Who drops this future ends the encoder; nobody else wants to.
         let cancel = CancellationToken::new();
         let making = opener.make_file(&order, &folder, progress, &cancel);
-        let name = making.await.map_err(unmade)?.file.name;
+        let made = making.await.map_err(unmade)?;
         Ok(Made {
-            path: folder.join(name),
-            name,
+            path: folder.join(made.file.name),
+            name: made.file.name,
             notes: Vec::new(),
             measured: None,
+            file: Some(made),
             folder,
         })
     }

@@ -1,4 +1,4 @@
-//! `/api/v2/artifacts/JOB/FILE`: results of queued work, in and out.
+//! `/api/v2/artifacts/JOB/FILE`: results of queued work, in and out; `/api/v2/uploads/FILE`: sources, in.
 
 use axum::Extension;
 use axum::body::Body;
@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::artifact::{ArtifactName, ArtifactStore};
-use crate::base::LeaseToken;
+use crate::artifact::{ArtifactName, ArtifactStore, Upload};
+use crate::base::{JobId, LeaseToken};
 use crate::dispatch::DispatchError;
 use crate::job::Refused;
+use crate::source::UPLOADED;
 
 use super::body::{Part, part};
 use super::error::ApiError;
@@ -49,7 +50,27 @@ pub(super) async fn upload(
     };
     holds().await?;
     long.allow();
-    let mut upload = app.artifacts.upload(&name).await?;
+    let upload = receive(&app.artifacts, &name, body).await?;
+    if let Err(error) = holds().await {
+        upload.abort().await?;
+        return Err(error.into());
+    }
+    let uploaded = upload.finish().await?;
+    let answer = json!({
+        "artifact": name.to_string(),
+        "size_bytes": uploaded.size_bytes,
+        "sha256": uploaded.sha256,
+    });
+    Ok(axum::Json(answer).into_response())
+}
+
+/// Takes a whole body; what breaks off or is too large leaves nothing.
+async fn receive(
+    artifacts: &ArtifactStore,
+    name: &ArtifactName,
+    body: Body,
+) -> Result<Upload, ApiError> {
+    let mut upload = artifacts.upload(name).await?;
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
         let written = match part {
@@ -64,13 +85,26 @@ pub(super) async fn upload(
             return Err(error);
         }
     }
-    if let Err(error) = holds().await {
-        upload.abort().await?;
-        return Err(error.into());
-    }
-    let uploaded = upload.finish().await?;
+    Ok(upload)
+}
+
+/// `PUT /api/v2/uploads/{file}`: a client sends what the gateway cannot read by itself. The answer names
+/// it as a source.
+pub(super) async fn upload_source(
+    State(app): State<AppState>,
+    Path(file): Path<String>,
+    Extension(long): Extension<LongBody>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let name = ArtifactName::new(JobId::random().into(), &file).map_err(|_| {
+        let told =
+            "file: must be 1 to 100 letters, digits, '.', '_' and '-' of ASCII, no dot first";
+        ApiError::new(StatusCode::BAD_REQUEST, told)
+    })?;
+    long.allow();
+    let uploaded = receive(&app.uploads, &name, body).await?.finish().await?;
     let answer = json!({
-        "artifact": name.to_string(),
+        "source": format!("{UPLOADED}{name}"),
         "size_bytes": uploaded.size_bytes,
         "sha256": uploaded.sha256,
     });

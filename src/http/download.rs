@@ -69,7 +69,7 @@ async fn serve(
     Ok(response)
 }
 
-async fn whole_or_part(path: &FilePath, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn whole_or_part(path: &FilePath, request: Request) -> Result<Response, ApiError> {
     // What cannot be read is answered by a status; the service itself never fails.
     let Ok(answer) = ServeFile::new(path).oneshot(request).await;
     match answer.status() {

@@ -211,8 +211,8 @@ impl EngineProcess {
     fn of(app: &TestApp, name: &str, key: Option<&str>, server: &[&str]) -> EngineProcess {
         let folder = app.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
+        // No roots: what the gateway has is read from it.
         let config = json!({
-            "sources": {"roots": [app.folder.path()]},
             "storage": {"directory": folder.join("data")},
             "transcoding": {"temp_directory": folder.join("cache")},
             "hardware": {"prefer_hw_accel": false},
@@ -294,6 +294,59 @@ async fn an_engine_elsewhere_fetches_works_and_delivers() {
         .request(Method::PUT, &forged, &key, Bytes::from_static(b"x"))
         .await;
     assert_eq!(put.status, StatusCode::CONFLICT);
+    engine.signal(Signal::SIGTERM);
+    assert!(engine.ended().await.success());
+
+    // The source is for the holder of the lease alone, whole or in part.
+    let body = json!({"source_url": "film.mkv", "target_codec": "h264"}).to_string();
+    app.request(Method::POST, "/jobs/", &key, body.into()).await;
+    let claim = json!({"kinds": ["transcode"], "wait_seconds": 5}).to_string();
+    let work = app.request(
+        Method::POST,
+        "/api/v2/engines/own/claim",
+        &key,
+        claim.into(),
+    );
+    let work = work.await.json();
+    let source = work["source_url"].as_str().unwrap();
+    let film = std::fs::read(app.folder.path().join("film.mkv")).unwrap();
+    assert_eq!(app.get(source).await.body, film);
+    let range = [("range", "bytes=5-9")];
+    let part = app.request(Method::GET, source, &range, Bytes::new()).await;
+    assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.body, film[5..10]);
+    let token = work["lease_token"].as_str().unwrap();
+    let forged = source.replace(token, &uuid::Uuid::new_v4().to_string());
+    assert_eq!(app.get(&forged).await.status, StatusCode::CONFLICT);
+    let bare = source.split("&gst=").next().unwrap();
+    assert_eq!(app.get(bare).await.status, StatusCode::UNAUTHORIZED);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_outlasts_a_gateway_that_is_away_for_longer_than_the_lease() {
+    let lease = Duration::from_secs(2);
+    let change = |port| {
+        move |c: &mut ghoststream::config::Config| {
+            c.server.port = port;
+            c.local_engine.enabled = false;
+            c.dispatch.lease_seconds = 2;
+        }
+    };
+    let app = TestApp::with(change(0)).await;
+    let port = app.gateway.address().port();
+    clip(&app.folder.path().join("film.mkv"), 60);
+    let id = submit(&app, "film.mkv", "h265").await;
+    let engine = EngineProcess::start(&app, "patient", None);
+    job_until(&app, &id, |job| job["assigned_engine"] == "patient").await;
+    let (gateway, folder) = app.apart();
+    gateway.stop().await;
+    tokio::time::sleep(lease * 2).await;
+    let app = TestApp::within(folder, change(port)).await;
+    let job = job_until(&app, &id, is_over).await;
+    assert_eq!(job["status"], "completed", "{job}");
+    let shown = app.get(&format!("/api/v2/jobs/{id}")).await.json();
+    assert_eq!(shown["attempts"], 1, "{shown}");
     engine.signal(Signal::SIGTERM);
     assert!(engine.ended().await.success());
     app.stop().await;
