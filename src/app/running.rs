@@ -102,6 +102,7 @@ pub async fn start_on(
     });
     let store = Store::open(&config.store.url, &config.storage.directory).await?;
     let artifacts = artifacts(config)?;
+    artifacts.check().await?;
     let dispatcher = Dispatcher::new(DispatchParts {
         store: store.clone(),
         settings: dispatch_settings(config),

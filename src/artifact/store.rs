@@ -108,6 +108,21 @@ impl ArtifactStore {
         })
     }
 
+    /// Looks whether the storage takes us. One that does not answer may do so later, and is not judged.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Open`]: there is no such bucket, or it is not for us.
+    pub async fn check(&self) -> Result<(), ArtifactError> {
+        let found = self.objects.list(Some(&self.prefix)).try_next().await;
+        match found.map_err(ArtifactError::from) {
+            Err(error @ ArtifactError::Denied(_)) => Err(ArtifactError::Open(error.to_string())),
+            Err(ArtifactError::NotFound) => {
+                Err(ArtifactError::Open("there is no such bucket".into()))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes
     }

@@ -15,7 +15,7 @@ use crate::dispatch::DispatchError;
 use crate::job::Refused;
 use crate::source::UPLOADED;
 
-use super::body::{Part, part};
+use super::body::{Part, linger, part};
 use super::error::ApiError;
 use super::server::LongBody;
 use super::state::AppState;
@@ -48,9 +48,12 @@ pub(super) async fn upload(
             false => Err(DispatchError::Refused(Refused::NotYours)),
         }
     };
-    holds().await?;
+    if let Err(error) = holds().await {
+        linger(&app, body);
+        return Err(error.into());
+    }
     long.allow();
-    let upload = receive(&app.artifacts, &name, body).await?;
+    let upload = receive(&app, &app.artifacts, &name, body).await?;
     if let Err(error) = holds().await {
         upload.abort().await?;
         return Err(error.into());
@@ -66,11 +69,18 @@ pub(super) async fn upload(
 
 /// Takes a whole body; what breaks off or is too large leaves nothing.
 async fn receive(
+    app: &AppState,
     artifacts: &ArtifactStore,
     name: &ArtifactName,
     body: Body,
 ) -> Result<Upload, ApiError> {
-    let mut upload = artifacts.upload(name).await?;
+    let mut upload = match artifacts.upload(name).await {
+        Ok(upload) => upload,
+        Err(error) => {
+            linger(app, body);
+            return Err(error.into());
+        }
+    };
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
         let written = match part {
@@ -81,6 +91,7 @@ async fn receive(
             )),
         };
         if let Err(error) = written {
+            linger(app, Body::from_stream(parts));
             upload.abort().await?;
             return Err(error);
         }
@@ -102,7 +113,10 @@ pub(super) async fn upload_source(
         ApiError::new(StatusCode::BAD_REQUEST, told)
     })?;
     long.allow();
-    let uploaded = receive(&app.uploads, &name, body).await?.finish().await?;
+    let uploaded = receive(&app, &app.uploads, &name, body)
+        .await?
+        .finish()
+        .await?;
     let answer = json!({
         "source": format!("{UPLOADED}{name}"),
         "size_bytes": uploaded.size_bytes,

@@ -142,6 +142,10 @@ async fn shaped(response: Response) -> Response {
     if !plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let told = format!("the request's body is larger than {MAX_BODY_BYTES} bytes");
+        return ApiError::new(status, told).into_response();
+    }
     let text = to_bytes(response.into_body(), MAX_REASON_BYTES).await;
     let text = text.map(|t| String::from_utf8_lossy(&t).into_owned());
     let reason = status.canonical_reason().unwrap_or("error").to_owned();
