@@ -42,13 +42,6 @@ pub async fn start_engine(config: &Config, gateway: RemoteGateway) -> Result<Eng
         Some(url) => url,
         None => find_gateway().await?,
     };
-    let mut config = config.clone();
-    // Files of the gateway are read from it.
-    let host = url.host_str().map(|h| h.trim_matches(['[', ']']));
-    let limited = !config.sources.allow_hosts.is_empty();
-    let host = host.filter(|_| limited).map(str::to_owned);
-    config.sources.allow_hosts.extend(host);
-    let config = &config;
     let opener = opener(config, &tracker, &cancel).await?;
     let name = gateway.engine;
     let name = name.unwrap_or_else(|| format!("engine-{}", Uuid::new_v4().simple()));

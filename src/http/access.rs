@@ -18,7 +18,7 @@ use super::body::linger;
 use super::distconv;
 use super::error::ApiError;
 use super::grav1;
-use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file, job_of_source};
+use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
 use super::openapi;
 use super::peertube;
 use super::presence::Peer;
@@ -212,7 +212,6 @@ fn is_counted(method: &Method, path: &str) -> bool {
     let asks = method == Method::GET
         && (path.starts_with("/transcode/") || path.starts_with("/api/transcode/"));
     let works = path.starts_with("/api/v2/artifacts/")
-        || job_of_source(path).is_some()
         || path.contains("/lease/")
         || peertube::carries_token(path);
     let plays = plays || path.starts_with("/scene/") || path.starts_with("/completed/");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -49,7 +49,6 @@ fn unreadable(error: &serde_json::Error) -> ApiError {
 pub(super) async fn claim(
     State(app): State<AppState>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     body: bytes::Bytes,
 ) -> Result<Response, ApiError> {
     let body: ClaimBody = serde_json::from_slice(&body).map_err(|e| unreadable(&e))?;
@@ -89,15 +88,12 @@ pub(super) async fn claim(
     let Some(job) = claimed else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let source_url = match (&job.lease, source_file(&app, &job).await) {
-        (Some(lease), Some(_)) => Some(app.source_url(&job.id, lease.token, &headers)),
-        _ => None,
-    };
+    let has_source = source_file(&app, &job).await.is_some();
     Ok(Json(json!({
         "job_id": job.id.as_str(),
         "attempt": job.attempts,
         "spec": job.spec,
-        "source_url": source_url,
+        "has_source": has_source,
         "lease_token": job.lease.as_ref().map(|l| l.token.to_string()),
         "lease_seconds": app.dispatcher.settings().lease.as_secs_f64(),
     }))

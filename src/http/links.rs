@@ -143,9 +143,6 @@ pub(super) fn job_of_file(path: &str) -> Option<QueueId> {
     if let Some(rest) = path.strip_prefix(ARTIFACTS) {
         return QueueId::from_str(&first(rest)).ok();
     }
-    if let Some(id) = job_of_source(path) {
-        return QueueId::from_str(id).ok();
-    }
     let rest = path
         .strip_prefix("/stream/")
         .or_else(|| path.strip_prefix("/download/"))?;
@@ -155,14 +152,6 @@ pub(super) fn job_of_file(path: &str) -> Option<QueueId> {
 
 /// Below it lie the results of queued work, as `JOB/FILE`.
 pub(super) const ARTIFACTS: &str = "/api/v2/artifacts/";
-
-/// Below it lies queued work; `JOB/source` is what is to be transcoded.
-pub(super) const QUEUED: &str = "/api/v2/jobs/";
-
-/// The job whose source `path` names.
-pub(super) fn job_of_source(path: &str) -> Option<&str> {
-    path.strip_prefix(QUEUED)?.strip_suffix("/source")
-}
 
 #[cfg(test)]
 mod tests {
@@ -214,9 +203,6 @@ mod tests {
         }
         let counted = job_of_file("/api/v2/artifacts/17_0/output.mp4");
         assert_eq!(counted, "17_0".parse().ok());
-        let source = job_of_file("/api/v2/jobs/17_0/source");
-        assert_eq!(source, "17_0".parse().ok());
-        assert_eq!(job_of_file("/api/v2/jobs/17_0"), None);
         for path in ["/stream/x/a.ts", "/api/stream/", "/stream/"] {
             assert_eq!(job_of_file(path), None);
         }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::ArtifactStore;
-use crate::base::{JobId, LeaseToken, QueueId};
+use crate::base::JobId;
 use crate::batch::Batches;
 use crate::dispatch::Dispatcher;
 use crate::media::{AudioChoice, VideoChoice};
@@ -21,7 +21,7 @@ use crate::videos::Videos;
 use super::access::{Access, now};
 use super::callbacks::Callbacks;
 use super::grav1::Grav1Settings;
-use super::links::{ARTIFACTS, Links, QUEUED};
+use super::links::{ARTIFACTS, Links};
 use super::machine::Machine;
 use super::observe::Observer;
 use super::peertube::RunnerSockets;
@@ -104,20 +104,6 @@ impl AppState {
             token: self.access.signer().map(|s| s.token(job, now())),
         };
         links.to(&format!("{ARTIFACTS}{name}"))
-    }
-
-    /// Where the holder of a job's lease reads its source, when that is a file of ours.
-    pub(super) fn source_url(
-        &self,
-        job: &QueueId,
-        lease: LeaseToken,
-        headers: &HeaderMap,
-    ) -> String {
-        let links = Links {
-            base: self.base_url(headers),
-            token: self.access.signer().map(|s| s.token(job, now())),
-        };
-        links.to(&format!("{QUEUED}{job}/source?lease_token={lease}"))
     }
 
     /// `http://host:port` under which the client reached us, without a trailing slash.

@@ -308,18 +308,28 @@ async fn an_engine_elsewhere_fetches_works_and_delivers() {
         claim.into(),
     );
     let work = work.await.json();
-    let source = work["source_url"].as_str().unwrap();
+    assert_eq!(work["has_source"], true, "{work}");
+    let (id, token) = (&work["job_id"], work["lease_token"].as_str().unwrap());
+    let place = format!("/api/v2/jobs/{}/source", id.as_str().unwrap());
+    let source = format!("{place}?lease_token={token}");
     let film = std::fs::read(app.folder.path().join("film.mkv")).unwrap();
-    assert_eq!(app.get(source).await.body, film);
-    let range = [("range", "bytes=5-9")];
-    let part = app.request(Method::GET, source, &range, Bytes::new()).await;
+    let whole = app.request(Method::GET, &source, &key, Bytes::new()).await;
+    assert_eq!(whole.body, film);
+    let range = [key[0], ("range", "bytes=5-9")];
+    let part = app
+        .request(Method::GET, &source, &range, Bytes::new())
+        .await;
     assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
     assert_eq!(part.body, film[5..10]);
-    let token = work["lease_token"].as_str().unwrap();
     let forged = source.replace(token, &uuid::Uuid::new_v4().to_string());
-    assert_eq!(app.get(&forged).await.status, StatusCode::CONFLICT);
-    let bare = source.split("&gst=").next().unwrap();
-    assert_eq!(app.get(bare).await.status, StatusCode::UNAUTHORIZED);
+    for (path, headers, status) in [
+        (&forged, &key[..], StatusCode::CONFLICT),
+        (&place, &key[..], StatusCode::CONFLICT),
+        (&source, &key[..0], StatusCode::UNAUTHORIZED),
+    ] {
+        let refused = app.request(Method::GET, path, headers, Bytes::new()).await;
+        assert_eq!(refused.status, status, "{path}");
+    }
     app.stop().await;
 }
 
@@ -338,7 +348,8 @@ async fn work_outlasts_a_gateway_that_is_away_for_longer_than_the_lease() {
     clip(&app.folder.path().join("film.mkv"), 60);
     let id = submit(&app, "film.mkv", "h265").await;
     let engine = EngineProcess::start(&app, "patient", None);
-    job_until(&app, &id, |job| job["assigned_engine"] == "patient").await;
+    // It has the source, and is in the midst of it.
+    job_until(&app, &id, |job| job["progress"].as_f64() > Some(0.0)).await;
     let (gateway, folder) = app.apart();
     gateway.stop().await;
     tokio::time::sleep(lease * 2).await;

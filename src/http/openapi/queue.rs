@@ -187,12 +187,7 @@ fn engines() -> Vec<Described> {
         field("job_id", text()),
         field("attempt", count("1 = the first")),
         field("spec", any("What is to be done, by `kind`")),
-        field(
-            "source_url",
-            or_null(text_of(
-                "Where the source is read, when it is a file of the gateway's",
-            )),
-        ),
+        field("has_source", flag()),
         field("lease_token", maybe_text()),
         field("lease_seconds", number("Renew it within this time")),
     ]);
@@ -314,11 +309,6 @@ fn source() -> Described {
         "lease_token",
         "Of the lease that is held",
         uuid("A lease's token"),
-    )
-    .query(
-        "gst",
-        "Signature of an address that was handed out, instead of the key",
-        text(),
     )
     .header("Range", "Part of it", text_of("`bytes=0-99`"))
     .bytes(200, "The file", "application/octet-stream")
