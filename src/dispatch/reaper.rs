@@ -29,6 +29,7 @@ const BATCH: u32 = 200;
 pub(super) async fn run(dispatcher: Weak<Dispatcher>, cancel: CancellationToken) {
     let mut round: u32 = 0;
     let mut back_since = Instant::now();
+    let mut is_well = true;
     loop {
         let Some(dispatcher) = dispatcher.upgrade() else {
             return;
@@ -46,10 +47,13 @@ pub(super) async fn run(dispatcher: Weak<Dispatcher>, cancel: CancellationToken)
         };
         match cancel.run_until_cancelled(work).await {
             None => return,
-            Some(Ok(())) => {}
+            Some(Ok(())) => is_well = true,
             Some(Err(error)) => {
-                tracing::warn!(%error, "cannot look after leases");
-                back_since = Instant::now();
+                // Not twice a second.
+                if is_well {
+                    tracing::warn!(%error, "cannot look after leases");
+                }
+                (is_well, back_since) = (false, Instant::now());
             }
         }
         drop(dispatcher);
