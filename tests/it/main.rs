@@ -68,6 +68,8 @@ mod review;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
+mod s3;
+#[cfg(test)]
 mod scenes;
 #[cfg(test)]
 mod sharing;
