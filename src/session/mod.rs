@@ -3,6 +3,7 @@
 
 mod cache;
 mod detail;
+mod encoder;
 mod encoders;
 mod error;
 mod figures;
@@ -11,6 +12,8 @@ mod files;
 mod head;
 mod job;
 mod live;
+mod look_over;
+mod meeting;
 mod open;
 mod progress;
 mod registry;
@@ -36,4 +39,4 @@ pub use rendition::{TrackId, TrackKind};
 pub use serve::{LiveBytes, Served, collect};
 pub use sharing::{SharedStream, ViewerCount};
 pub use stream::Stream;
-pub use to_file::{FileOrder, FileProgress, MadeFile};
+pub use to_file::{FileOrder, FileProgress, FileRules, MadeFile};

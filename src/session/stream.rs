@@ -20,6 +20,7 @@ use crate::source::GateReport;
 use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::live::{self, LiveState};
+use super::meeting::Meetings;
 use super::open::{Opened, Opener};
 use super::registry::SessionSettings;
 use super::rendition::{TrackId, TrackKind, TrackView};
@@ -59,6 +60,8 @@ pub(super) struct StreamCore {
     pub(super) changed: Notify,
     /// Video tracks that requests wait for; kept by them.
     pub(super) pictures_awaited: AtomicUsize,
+    /// Where encoders of several renditions become one.
+    pub(super) meetings: Meetings,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -114,7 +117,7 @@ impl StreamCore {
 
 /// Time without a request after which one of several renditions counts as left: players ask for a
 /// segment once in its length, unless they are paused, and then can wait for a new encoder.
-const LEFT_AFTER: Duration = Duration::from_secs(15);
+pub(super) const LEFT_AFTER: Duration = Duration::from_secs(15);
 
 /// A stream that can be played while it is made. Shared by all jobs that ask for the same.
 pub struct Stream {
@@ -148,6 +151,7 @@ impl Stream {
             live: LiveState::default(),
             changed: Notify::new(),
             pictures_awaited: AtomicUsize::new(0),
+            meetings: Meetings::default(),
             live_end: Mutex::new(None),
         });
         let plan = &core.plan;
