@@ -18,6 +18,10 @@ mod cli;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod colors;
+#[cfg(test)]
+mod combinations;
+#[cfg(test)]
 mod databases;
 #[cfg(test)]
 mod discovery;
@@ -39,6 +43,8 @@ mod file_server;
 mod hostile;
 #[cfg(test)]
 mod joined;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
@@ -73,5 +79,7 @@ mod scenes;
 mod sharing;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod together;
 #[cfg(test)]
 mod web_api;
