@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::batch::BatchSettings;
 use crate::config::{Config, Origins, ToolPath, describe};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -19,7 +20,8 @@ use crate::dispatch::{DispatchError, DispatchSettings};
 use crate::ffmpeg::{Accelerators, Launcher, ToolSettings, Toolchain, ToolchainError};
 use crate::hardware::AcceleratorReport;
 use crate::http::{
-    AccessSettings, EffectiveSetting, EffectiveSettings, Grav1Settings, Signer, platform,
+    AccessSettings, AllowedOrigin, EffectiveSetting, EffectiveSettings, Grav1Settings, Signer,
+    platform,
 };
 use crate::plan::{AcceleratorSettings, PlanSettings};
 use crate::source::{Poster, SourceClient, SourcePolicy, SourceSettings, SourceSettingsError};
@@ -31,7 +33,7 @@ use super::node::NodeIdentity;
 use crate::queries::QuerySettings;
 use crate::scenes::{EncoderVersions, ScenesSettings};
 use crate::scratch::ScratchFolder;
-use crate::session::{CacheError, OPEN_WITHIN, Opener, SessionSettings};
+use crate::session::{CacheError, FileRules, OPEN_WITHIN, Opener, SessionSettings};
 
 /// The gateway cannot start; the text names the key or the tool.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,9 @@ pub enum StartError {
     },
     #[error("cannot write the ready file {path}: {source}")]
     ReadyFile { path: String, source: io::Error },
-    #[error("cannot keep the gateway's identity in {path} (storage.directory): {source}")]
+    #[error(
+        "cannot keep the gateway's identity in {path} (security.state_directory, else storage.directory): {source}"
+    )]
     Identity { path: String, source: io::Error },
     #[error("transcoding.temp_directory {path} cannot be used: {source}")]
     Scratch { path: String, source: io::Error },
@@ -104,6 +108,8 @@ pub async fn opener(
         authorization: None,
         is_sparing: false,
         beginning: None,
+        files: file_rules(config),
+        pictures_awaited: watch::Sender::new(0),
         open_within: OPEN_WITHIN,
         policy,
         plan,
@@ -156,6 +162,14 @@ fn plan_settings(config: &Config) -> PlanSettings {
     }
 }
 
+fn file_rules(config: &Config) -> FileRules {
+    FileRules {
+        max_bytes: (config.limits.max_file_size_gb * 1e9) as u64,
+        looks_over: config.transcoding.validate_segments,
+        gives_way: config.transcoding.enable_preemption,
+    }
+}
+
 fn accelerator_settings(config: &Config) -> AcceleratorSettings {
     let h = &config.hardware;
     let defaults = AcceleratorSettings::default();
@@ -165,6 +179,7 @@ fn accelerator_settings(config: &Config) -> AcceleratorSettings {
         fall_back: h.fallback_to_software,
         nvenc_preset: h.nvenc_preset.clone(),
         qsv_preset: h.qsv_preset.clone(),
+        videotoolbox_preset: h.videotoolbox_preset.clone(),
         vaapi_device: device.unwrap_or(defaults.vaapi_device),
     }
 }
@@ -177,7 +192,7 @@ pub(super) fn access_settings(config: &Config, node: Option<&NodeIdentity>) -> A
     let origins = security.allowed_origins.iter();
     AccessSettings {
         key: security.api_key.clone().zip(node.map(signer)),
-        allowed_origins: origins.filter_map(|o| o.parse().ok()).collect(),
+        allowed_origins: origins.map(|o| AllowedOrigin::new(o)).collect(),
         requests_per_minute: NonZeroU32::new(security.rate_limit_per_minute),
     }
 }
@@ -239,7 +254,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         max_encoders: heads * t.max_concurrent_jobs as usize,
         buffer_ahead: seconds(t.buffer_ahead_seconds),
         idle_timeout: seconds(t.idle_timeout_seconds),
-        stall_timeout: seconds(t.stall_timeout),
+        stall_timeout: t.stall(),
         segment_timeout: SEGMENT_TIMEOUT,
         retention: RETENTION,
         segment_seconds: f64::from(t.segment_duration),
@@ -250,7 +265,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
 pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartError> {
     let t = &config.transcoding;
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
-    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let node = NodeIdentity::of(config)?;
     let concurrency = config.local_engine.concurrency;
     let concurrency = concurrency.unwrap_or(t.max_concurrent_jobs);
     Ok(BatchSettings {
@@ -261,8 +276,9 @@ pub(super) fn batch_settings(config: &Config) -> Result<BatchSettings, StartErro
         },
         attempts: t.retry_count + 1,
         retry_delay: seconds(t.retry_delay),
-        stall_timeout: seconds(t.stall_timeout),
+        stall_timeout: t.stall(),
         keep: seconds(t.cleanup_after_hours * 3600),
+        max_queued: t.max_queue_size as usize,
         worker_name: format!("batch-{}", node.node_id),
     })
 }
@@ -286,7 +302,7 @@ pub(super) fn effective_settings(config: &Config, origins: &Origins) -> Effectiv
 pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartError> {
     let p = &config.peertube;
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
-    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let node = NodeIdentity::of(config)?;
     let engine = &config.local_engine;
     let concurrency = engine.concurrency;
     let concurrency = concurrency.unwrap_or(config.transcoding.max_concurrent_jobs);
@@ -304,7 +320,7 @@ pub(super) fn video_settings(config: &Config) -> Result<VideoSettings, StartErro
             .map(seconds),
         concurrency: concurrency as usize,
         max_upload_bytes: most.bytes(),
-        encoder_stall: seconds(config.transcoding.stall_timeout),
+        encoder_stall: config.transcoding.stall(),
         worker_name: format!("videos-{}", node.node_id),
     })
 }
@@ -330,7 +346,7 @@ pub(super) fn scenes_settings(config: &Config, node: &NodeIdentity) -> ScenesSet
             aom: g.encoder_versions.aom.clone(),
             vpx: g.encoder_versions.vpx.clone(),
         },
-        stall: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+        stall: config.transcoding.stall(),
     }
 }
 

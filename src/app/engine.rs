@@ -67,7 +67,7 @@ pub async fn start_engine(config: &Config, gateway: RemoteGateway) -> Result<Eng
             .directory
             .join(format!("work-{}", std::process::id())),
         concurrency: concurrency as usize,
-        stall_timeout: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+        stall_timeout: config.transcoding.stall(),
         tracker: tracker.clone(),
         cancel: cancel.clone(),
     })

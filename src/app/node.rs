@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::build::StartError;
+use crate::config::Config;
 
 const FILE: &str = "node_identity.json";
 const SECRET_BYTES: usize = 32;
@@ -25,9 +26,15 @@ pub(super) struct NodeIdentity {
 }
 
 impl NodeIdentity {
+    /// The identity that `config` tells the folder of.
+    pub(super) fn of(config: &Config) -> Result<NodeIdentity, StartError> {
+        let folder = config.security.state_directory.as_ref();
+        Self::load_or_create(folder.unwrap_or(&config.storage.directory))
+    }
+
     /// Reads the identity kept in `folder`, or makes one there that only its owner may read. Blocks
     /// on the disk: called once at start.
-    pub(super) fn load_or_create(folder: &Path) -> Result<NodeIdentity, StartError> {
+    fn load_or_create(folder: &Path) -> Result<NodeIdentity, StartError> {
         let fail = |source| StartError::Identity {
             path: folder.join(FILE).display().to_string(),
             source,

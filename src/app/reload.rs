@@ -30,7 +30,7 @@ impl Gateway {
         }
         let next = running.reloaded(new);
         let keyed = next.security.api_key.is_some();
-        let node = keyed.then(|| NodeIdentity::load_or_create(&next.storage.directory));
+        let node = keyed.then(|| NodeIdentity::of(&next));
         let node = node.transpose()?;
         self.registry().policy().replace(&source_settings(&next))?;
         self.access.replace(access_settings(&next, node.as_ref()));

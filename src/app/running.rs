@@ -79,7 +79,7 @@ pub async fn start_on(
     let hub_url = config.ghosthub.url.clone();
     let hub_url = hub_url.filter(|_| config.ghosthub.auto_register);
     let needs_identity = config.security.api_key.is_some() || hub_url.is_some();
-    let node = needs_identity.then(|| NodeIdentity::load_or_create(&config.storage.directory));
+    let node = needs_identity.then(|| NodeIdentity::of(config));
     let node = node.transpose()?;
     // Before sources are, which it is one of.
     let uploads = uploads(config)?;
@@ -127,10 +127,7 @@ pub async fn start_on(
         artifacts: artifacts.clone(),
         opener: opener.clone(),
         folder: scenes_folder(config)?,
-        settings: scenes_settings(
-            config,
-            &NodeIdentity::load_or_create(&config.storage.directory)?,
-        ),
+        settings: scenes_settings(config, &NodeIdentity::of(config)?),
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
@@ -289,7 +286,7 @@ async fn local_engine(
     work: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Result<EngineParts, StartError> {
-    let node = NodeIdentity::load_or_create(&config.storage.directory)?;
+    let node = NodeIdentity::of(config)?;
     let worker = WorkerId::new(format!("local-{}", node.node_id));
     dispatcher.take_back(&worker).await?;
     let concurrency = config.local_engine.concurrency;
@@ -304,7 +301,7 @@ async fn local_engine(
         opener: opener.clone(),
         folder: config.storage.directory.join("work"),
         concurrency: concurrency as usize,
-        stall_timeout: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+        stall_timeout: config.transcoding.stall(),
         tracker: work.clone(),
         cancel: cancel.clone(),
     })

@@ -34,6 +34,8 @@ pub struct BatchSettings {
     /// First pause between attempts; doubled each time.
     pub retry_delay: Duration,
     pub stall_timeout: Duration,
+    /// Jobs that wait for their turn, beyond which no more are taken.
+    pub max_queued: usize,
     /// How long files are kept after their job has ended.
     pub keep: Duration,
     /// What this gateway's workers are called in the queue.
@@ -105,6 +107,9 @@ impl Batches {
         origin: JobOrigin,
     ) -> Result<Arc<Job>, BatchError> {
         let locator = self.registry.check_file(source, &request).await?;
+        if self.registry.queued() >= self.settings.max_queued {
+            return Err(SessionError::QueueFull.into());
+        }
         let id = JobId::random();
         let created = Timestamp::now();
         let session_id = origin.session_id.clone();
@@ -142,6 +147,11 @@ impl Batches {
             },
             ..RetryPolicy::at_once(self.settings.attempts)
         }
+    }
+
+    /// Jobs that wait for their turn, beyond which no more are taken.
+    pub fn max_queued(&self) -> usize {
+        self.settings.max_queued
     }
 
     /// Ends a job's work; its status stays readable. `false` when it has already ended.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
@@ -96,7 +96,7 @@ async fn make(
         locator: opener.resolve(&source).await?,
         request: wanted,
         base_url: String::new(),
-        stall_timeout: Duration::from_secs(u64::from(config.transcoding.stall_timeout)),
+        stall_timeout: config.transcoding.stall(),
     };
     // Beside the output, so that the finished file needs only a new name.
     let folder = beside(&args.output);

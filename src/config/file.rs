@@ -1,6 +1,7 @@
 //! The shape of `ghoststream.yaml`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -123,6 +124,8 @@ pub struct Transcoding {
     pub buffer_ahead_seconds: u32,
     /// Seconds without progress after which an encoder is ended and started anew, 1..=3600. Default 120.
     pub stall_timeout: u32,
+    /// Seconds that are added to `stall_timeout` for each second of `segment_duration`, 0..=600. Default 0.
+    pub stall_timeout_per_segment: u32,
     /// How often a batch job is tried again after trouble with its source or encoder, 0..=20. Default 3.
     pub retry_count: u32,
     /// Pause before the first of these attempts, doubled for each further one up to a minute, in
@@ -130,6 +133,13 @@ pub struct Transcoding {
     pub retry_delay: u32,
     /// How long the files of batch jobs are kept, in hours, 1..=87600. Default 24.
     pub cleanup_after_hours: u32,
+    /// Whether the files of a batch job are looked at before it is ready. Segments of streams always are.
+    /// Default true.
+    pub validate_segments: bool,
+    /// Whether files stand still while somebody waits for pictures of a stream. Default false.
+    pub enable_preemption: bool,
+    /// Most jobs that wait for their turn, 1..=1000000; one more batch job is answered 503. Default 1000.
+    pub max_queue_size: u32,
     /// Whether HDR pictures are tone-mapped to SDR. Default true.
     pub tone_map_hdr: bool,
     /// Whether adaptive streams (`mode: abr`) have more than one rendition. Default true.
@@ -159,9 +169,13 @@ impl Default for Transcoding {
             max_heads_per_session: 4,
             buffer_ahead_seconds: 30,
             stall_timeout: 120,
+            stall_timeout_per_segment: 0,
             retry_count: 3,
             retry_delay: 2,
             cleanup_after_hours: 24,
+            validate_segments: true,
+            enable_preemption: false,
+            max_queue_size: 1000,
             tone_map_hdr: true,
             enable_abr: true,
             abr_max_variants: 4,
@@ -169,6 +183,14 @@ impl Default for Transcoding {
             default_video_codec: VideoChoice::H264,
             default_audio_codec: AudioChoice::Aac,
         }
+    }
+}
+
+impl Transcoding {
+    /// Time without progress after which an encoder counts as hung.
+    pub fn stall(&self) -> Duration {
+        let further = self.stall_timeout_per_segment * self.segment_duration;
+        Duration::from_secs(u64::from(self.stall_timeout + further))
     }
 }
 
@@ -184,6 +206,9 @@ pub struct Accelerated {
     pub nvenc_preset: String,
     /// Preset of Quick Sync, `veryfast` to `veryslow`. Default `medium`.
     pub qsv_preset: String,
+    /// Preset of VideoToolbox, `ultrafast` to `veryslow`: up to `fast` it is told that time matters more
+    /// than size. Default `medium`.
+    pub videotoolbox_preset: String,
     /// Device of VA-API, or `auto`: /dev/dri/renderD128. Default `auto`.
     pub vaapi_device: String,
 }
@@ -195,6 +220,7 @@ impl Default for Accelerated {
             fallback_to_software: true,
             nvenc_preset: "p4".into(),
             qsv_preset: "medium".into(),
+            videotoolbox_preset: "medium".into(),
             vaapi_device: "auto".into(),
         }
     }
@@ -210,6 +236,8 @@ pub struct Limits {
     /// Highest video bit rate: `50M`, `800k`, or a bare number of Mbit/s; 10k..=1000M. Default 50M.
     #[serde(deserialize_with = "text_or_number", serialize_with = "as_text")]
     pub max_bitrate: Bitrate,
+    /// Largest file that is made of a source, in GB (10^9 bytes), more than 0, at most 1000000. Default 50.
+    pub max_file_size_gb: f64,
 }
 
 impl Default for Limits {
@@ -217,6 +245,7 @@ impl Default for Limits {
         Limits {
             max_resolution: MaxResolution::R4k,
             max_bitrate: Bitrate::kbit(50_000),
+            max_file_size_gb: 50.0,
         }
     }
 }
@@ -231,7 +260,8 @@ fn as_text<S: serde::Serializer>(rate: &Bitrate, s: S) -> Result<S::Ok, S::Error
 pub struct Security {
     /// The key that every request must carry. Default null: none.
     pub api_key: Option<String>,
-    /// Origins of web pages that may ask, such as `https://tv.example.org`. Default empty: all.
+    /// Origins of web pages that may ask, such as `https://tv.example.org`, or hosts, such as
+    /// `tv.example.org`: any scheme and port of it. Default empty: all.
     pub allowed_origins: Vec<String>,
     /// Most requests of one client address in a minute, 0..=1000000; 0 = any number. Default 0.
     pub rate_limit_per_minute: u32,
@@ -240,6 +270,9 @@ pub struct Security {
     pub job_token_ttl_seconds: u32,
     /// Signs callbacks. Default null: they are not signed.
     pub callback_secret: Option<String>,
+    /// Folder of the gateway's identity, `node_identity.json`; made if it is missing. Default null:
+    /// `storage.directory`.
+    pub state_directory: Option<PathBuf>,
     /// Sent to GhostHub with a registration. Default null: nothing is sent.
     pub registration_secret: Option<String>,
 }
@@ -252,6 +285,7 @@ impl Default for Security {
             rate_limit_per_minute: 0,
             job_token_ttl_seconds: 86_400,
             callback_secret: None,
+            state_directory: None,
             registration_secret: None,
         }
     }

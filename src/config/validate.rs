@@ -56,9 +56,16 @@ pub(super) const KEYS: &[Key] = &[
     key("transcoding.max_heads_per_session", "2 to 16"),
     key("transcoding.buffer_ahead_seconds", "1 to 3600 (seconds)"),
     key("transcoding.stall_timeout", "1 to 3600 (seconds)"),
+    key(
+        "transcoding.stall_timeout_per_segment",
+        "0 to 600 (seconds for each second of a segment)",
+    ),
     key("transcoding.retry_count", "0 to 20"),
     key("transcoding.retry_delay", "0 to 60 (seconds)"),
     key("transcoding.cleanup_after_hours", "1 to 87600 (hours)"),
+    key("transcoding.validate_segments", "true or false"),
+    key("transcoding.enable_preemption", "true or false"),
+    key("transcoding.max_queue_size", "1 to 1000000"),
     key("transcoding.tone_map_hdr", "true or false"),
     key("transcoding.enable_abr", "true or false"),
     key("transcoding.abr_max_variants", "1 to 5"),
@@ -81,6 +88,10 @@ pub(super) const KEYS: &[Key] = &[
         "hardware.qsv_preset",
         "veryfast, faster, fast, medium, slow, slower or veryslow",
     ),
+    key(
+        "hardware.videotoolbox_preset",
+        "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower or veryslow",
+    ),
     key("hardware.vaapi_device", "auto or the path of a device"),
     key(
         "limits.max_resolution",
@@ -91,12 +102,16 @@ pub(super) const KEYS: &[Key] = &[
         "10k to 1000M (a bare number counts Mbit/s)",
     ),
     key(
+        "limits.max_file_size_gb",
+        "more than 0, at most 1000000 (GB)",
+    ),
+    key(
         "security.api_key",
         "null or a text of 1 to 512 visible ASCII characters",
     ),
     key(
         "security.allowed_origins",
-        "a list of origins such as https://tv.example.org",
+        "a list of origins such as https://tv.example.org and host names",
     ),
     key(
         "security.rate_limit_per_minute",
@@ -107,6 +122,7 @@ pub(super) const KEYS: &[Key] = &[
         "security.callback_secret",
         "null or a text of 1 to 512 characters",
     ),
+    key("security.state_directory", "null or the path of a folder"),
     key(
         "security.registration_secret",
         "null or a text of 1 to 512 visible ASCII characters",
@@ -197,6 +213,17 @@ const NVENC_PRESETS: [&str; 7] = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"];
 const QSV_PRESETS: [&str; 7] = [
     "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 ];
+const VIDEOTOOLBOX_PRESETS: [&str; 9] = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+];
 
 /// The keys whose values are out of range.
 pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
@@ -268,7 +295,19 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             "hardware.qsv_preset",
             QSV_PRESETS.contains(&h.qsv_preset.as_str()),
         ),
+        (
+            "hardware.videotoolbox_preset",
+            VIDEOTOOLBOX_PRESETS.contains(&h.videotoolbox_preset.as_str()),
+        ),
         ("hardware.vaapi_device", !h.vaapi_device.trim().is_empty()),
+        (
+            "transcoding.stall_timeout_per_segment",
+            t.stall_timeout_per_segment <= 600,
+        ),
+        (
+            "transcoding.max_queue_size",
+            (1..=1_000_000).contains(&t.max_queue_size),
+        ),
         ("transcoding.retry_count", t.retry_count <= 20),
         ("transcoding.retry_delay", t.retry_delay <= 60),
         (
@@ -296,12 +335,19 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
             limits.max_resolution != MaxResolution::Original,
         ),
         (
+            "limits.max_file_size_gb",
+            limits.max_file_size_gb > 0.0 && limits.max_file_size_gb <= 1e6,
+        ),
+        (
             "security.api_key",
             security.api_key.as_deref().is_none_or(is_header_text),
         ),
         (
             "security.allowed_origins",
-            security.allowed_origins.iter().all(|o| is_origin(o)),
+            security
+                .allowed_origins
+                .iter()
+                .all(|o| is_origin(o) || is_host(o)),
         ),
         (
             "security.rate_limit_per_minute",
@@ -324,6 +370,10 @@ pub(super) fn out_of_range(config: &Config) -> Vec<&'static str> {
                 .registration_secret
                 .as_deref()
                 .is_none_or(is_header_text),
+        ),
+        (
+            "security.state_directory",
+            security.state_directory.as_deref().is_none_or(is_path),
         ),
         ("storage.directory", is_path(&storage.directory)),
         ("store.url", is_store(&store.url)),

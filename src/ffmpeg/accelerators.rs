@@ -13,7 +13,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use crate::hardware::{Accelerator, AcceleratorReport, GpuInfo, parse_nvidia_smi};
-use crate::plan::{AcceleratorSettings, test_encode};
+use crate::plan::{AcceleratorSettings, dolby_vision_test, test_encode};
 
 use super::benchmark::benchmark;
 use super::launcher::Launcher;
@@ -27,11 +27,14 @@ pub struct Accelerators {
     /// Where the results of the tests are kept for the next start; `None` keeps none.
     cache_file: Option<PathBuf>,
     reports: OnceCell<Vec<AcceleratorReport>>,
+    maps_dolby_vision: OnceCell<bool>,
     resting: Mutex<HashMap<Accelerator, Instant>>,
 }
 
 /// Time for one test encode of ten small pictures.
 const TEST_WITHIN: Duration = Duration::from_secs(5);
+/// Time for mapping one small picture: Vulkan in software compiles its programs first.
+const MAPPING_WITHIN: Duration = Duration::from_secs(8);
 /// Tests at one time: each starts a program of many libraries.
 const TESTS_AT_ONCE: usize = 4;
 /// How long an accelerator is left alone after an encoder on it has failed.
@@ -42,7 +45,7 @@ const REST: Duration = Duration::from_secs(120);
 struct Machine {
     ffmpeg: PathBuf,
     version: String,
-    settings: [String; 3],
+    settings: [String; 4],
     driver: String,
     devices: Vec<(String, bool)>,
 }
@@ -66,6 +69,7 @@ impl Accelerators {
             settings,
             cache_file,
             reports: OnceCell::new(),
+            maps_dolby_vision: OnceCell::new(),
             resting: Mutex::default(),
         }
     }
@@ -74,6 +78,23 @@ impl Accelerators {
     /// seconds. Cancel-safe.
     pub async fn reports(&self) -> &[AcceleratorReport] {
         self.reports.get_or_init(|| self.detect()).await
+    }
+
+    /// Whether the colours of Dolby Vision profile 5 can be mapped; tests it if nobody has. Takes at most a
+    /// few seconds. Cancel-safe.
+    pub async fn maps_dolby_vision(&self) -> bool {
+        let test = async {
+            if !self.tools.hardware.has_filter("libplacebo") {
+                return false;
+            }
+            let args = dolby_vision_test();
+            let mapping = benchmark(&self.tools, &self.launcher, &args);
+            let result = tokio::time::timeout(MAPPING_WITHIN, mapping).await;
+            let works = matches!(result, Ok(Ok(_)));
+            tracing::info!(works, "mapping of Dolby Vision profile 5 was tested");
+            works
+        };
+        *self.maps_dolby_vision.get_or_init(|| test).await
     }
 
     /// The accelerators that work and do not rest.
@@ -205,7 +226,13 @@ impl Accelerators {
         Machine {
             ffmpeg: self.tools.ffmpeg.clone(),
             version: self.tools.hardware.ffmpeg_version.clone(),
-            settings: [&s.nvenc_preset, &s.qsv_preset, &s.vaapi_device].map(Clone::clone),
+            settings: [
+                &s.nvenc_preset,
+                &s.qsv_preset,
+                &s.videotoolbox_preset,
+                &s.vaapi_device,
+            ]
+            .map(Clone::clone),
             driver: driver.unwrap_or_default(),
             devices,
         }

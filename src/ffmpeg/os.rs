@@ -36,11 +36,12 @@ pub(super) fn isolate(command: &mut Command) {
     }
 }
 
-/// Gives the child a pipe as file descriptor 3; returns the end to read from. The command owns the
-/// other end until it is dropped, so drop it after spawning.
-pub(super) fn second_output(command: &mut Command) -> io::Result<OwnedFd> {
+/// Gives the child a pipe as file descriptor `number`, 3..=9; returns the end to read from. The command
+/// owns the other end until it is dropped, so drop it after spawning.
+pub(super) fn further_output(command: &mut Command, number: RawFd) -> io::Result<OwnedFd> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    // A number that cannot be 3 itself: duplicating onto itself would keep close-on-exec.
+    // A number that cannot be one of theirs: duplicating onto itself would keep close-on-exec, and
+    // another's would be closed.
     let write = nix::fcntl::fcntl(&write, FcntlArg::F_DUPFD_CLOEXEC(10))?;
     #[expect(
         unsafe_code,
@@ -52,7 +53,7 @@ pub(super) fn second_output(command: &mut Command) -> io::Result<OwnedFd> {
             unsafe_code,
             reason = "dup2 is async-signal-safe; the result must stay open"
         )]
-        let placed = unsafe { nix::unistd::dup2_raw(&write, SECOND_OUTPUT) }?;
+        let placed = unsafe { nix::unistd::dup2_raw(&write, number) }?;
         let _ = placed.into_raw_fd();
         Ok(())
     };
@@ -65,8 +66,6 @@ pub(super) fn second_output(command: &mut Command) -> io::Result<OwnedFd> {
     }
     Ok(read)
 }
-
-const SECOND_OUTPUT: RawFd = 3;
 
 /// Asks the group led by `pid` to end, also when it is suspended.
 pub(super) fn terminate(pid: u32) {

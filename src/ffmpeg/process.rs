@@ -110,19 +110,24 @@ impl Process {
         })
     }
 
-    /// As [`Process::spawn`], with a second pipe that is the child's file descriptor 3.
-    pub async fn spawn_with_second_output(
+    /// As [`Process::spawn`], with pipes that are the child's file descriptors from 3 on, `outputs` of
+    /// them, at most 7.
+    pub async fn spawn_with_outputs(
         launcher: &Launcher,
         mut command: Command,
         grace: Duration,
-    ) -> Result<(Process, pipe::Receiver), SpawnError> {
+        outputs: usize,
+    ) -> Result<(Process, Vec<pipe::Receiver>), SpawnError> {
         let io = |source| SpawnError::Io {
             program: "a pipe".into(),
             source,
         };
-        let second = os::second_output(&mut command).map_err(io)?;
-        let second = pipe::Receiver::from_owned_fd(second).map_err(io)?;
-        Ok((Process::spawn(launcher, command, grace).await?, second))
+        let mut pipes = Vec::with_capacity(outputs);
+        for number in (3..).take(outputs) {
+            let pipe = os::further_output(&mut command, number).map_err(io)?;
+            pipes.push(pipe::Receiver::from_owned_fd(pipe).map_err(io)?);
+        }
+        Ok((Process::spawn(launcher, command, grace).await?, pipes))
     }
 
     pub fn pid(&self) -> u32 {
@@ -150,8 +155,9 @@ impl Process {
     }
 
     /// Waits for the end. Cancel-safe; does not end the process.
-    pub async fn wait(&mut self) -> ExitReport {
-        match self.exit.wait_for(Option::is_some).await.map(|r| r.clone()) {
+    pub async fn wait(&self) -> ExitReport {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await.map(|r| r.clone()) {
             Ok(Some(report)) => report,
             // The supervisor always reports; without it the child is gone with the runtime.
             _ => ExitReport {

@@ -65,7 +65,7 @@ pub async fn run_piped(
         program: name(),
         source,
     };
-    let read = os::second_output(&mut command).map_err(io)?;
+    let read = os::further_output(&mut command, 3).map_err(io)?;
     #[expect(
         clippy::disallowed_methods,
         reason = "this module is where processes start"

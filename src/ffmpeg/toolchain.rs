@@ -72,6 +72,7 @@ impl Toolchain {
             encoders: parse_codec_list(&encoders),
             decoders: parse_codec_list(&decoders),
             filters: parse_filter_list(&filters),
+            maps_dolby_vision: false,
             accelerators: Vec::new(),
         };
         if hardware.ffmpeg_version.is_empty() {

@@ -16,6 +16,8 @@ pub struct Hardware {
     pub encoders: BTreeSet<String>,
     pub decoders: BTreeSet<String>,
     pub filters: BTreeSet<String>,
+    /// Whether a test has shown that it maps the colours of Dolby Vision profile 5 here.
+    pub maps_dolby_vision: bool,
     /// Hardware that works and does not rest after a failure.
     pub accelerators: Vec<AcceleratorReport>,
 }

@@ -25,13 +25,44 @@ use super::presence::Peer;
 use super::queries;
 use super::state::AppState;
 
+/// A page that may ask: an origin as browsers write it, or a host with any scheme and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedOrigin(String);
+
+impl AllowedOrigin {
+    /// `text` is `https://tv.example.org` or `tv.example.org`.
+    pub fn new(text: &str) -> Self {
+        AllowedOrigin(text.to_ascii_lowercase())
+    }
+
+    fn admits(&self, origin: &HeaderValue) -> bool {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let host = || {
+            let url = url::Url::parse(origin).ok()?;
+            // IPv6 addresses stand in brackets there.
+            Some(url.host_str()?.trim_matches(['[', ']']) == self.0)
+        };
+        match self.0.contains("://") {
+            true => origin == self.0,
+            false => host().unwrap_or(false),
+        }
+    }
+}
+
+/// Whether pages of `origin` may ask; an empty list allows all.
+pub(super) fn is_allowed(allowed: &[AllowedOrigin], origin: &HeaderValue) -> bool {
+    allowed.is_empty() || allowed.iter().any(|a| a.admits(origin))
+}
+
 /// The section `security` of the configuration, as far as it concerns requests.
 #[derive(Clone, Default)]
 pub struct AccessSettings {
     /// The key, and what signs the addresses that are handed out to those who have it.
     pub key: Option<(String, Signer)>,
     /// Origins of pages that may ask; empty = all.
-    pub allowed_origins: Vec<HeaderValue>,
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// Most requests of one client a minute; see [`is_counted`].
     pub requests_per_minute: Option<NonZeroU32>,
 }
@@ -82,7 +113,7 @@ impl Access {
         *rules = Arc::new(Rules { settings, limiter });
     }
 
-    pub(super) fn allowed_origins(&self) -> Vec<HeaderValue> {
+    pub(super) fn allowed_origins(&self) -> Vec<AllowedOrigin> {
         self.rules().settings.allowed_origins.clone()
     }
 
@@ -150,7 +181,7 @@ impl Access {
         };
         let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
         let own = |scheme: &str| host.is_some_and(|h| *origin == format!("{scheme}://{h}"));
-        allowed.is_empty() || allowed.contains(origin) || own("http") || own("https")
+        is_allowed(allowed, origin) || own("http") || own("https")
     }
 }
 

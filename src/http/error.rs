@@ -246,7 +246,8 @@ fn session_status(error: &SessionError) -> StatusCode {
         | SessionError::Encoder(_)
         | SessionError::Subtitles(_)
         | SessionError::Package(_) => StatusCode::BAD_GATEWAY,
-        SessionError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        SessionError::Busy | SessionError::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
+        SessionError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         SessionError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
         SessionError::Cancelled => StatusCode::GONE,
     }

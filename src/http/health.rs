@@ -8,19 +8,15 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::hardware::{Accelerator, AcceleratorReport};
-use crate::session::JobPhase;
 
 use super::state::AppState;
 
-/// (jobs that can be played, jobs whose source is being probed)
+/// (jobs that can be played or are worked on, jobs that wait for their turn or their source)
 pub(super) fn job_counts(app: &AppState) -> (usize, usize) {
     let jobs = app.registry.jobs();
-    let opening = jobs
-        .iter()
-        .filter(|j| matches!(j.phase(), JobPhase::Opening))
-        .count();
     let live = jobs.iter().filter(|j| j.is_live()).count();
-    (live - opening.min(live), opening)
+    let queued = app.registry.queued();
+    (live - queued.min(live), queued)
 }
 
 pub(super) async fn health(State(app): State<AppState>) -> Json<Value> {

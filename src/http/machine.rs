@@ -179,7 +179,7 @@ pub(super) async fn detailed(State(app): State<AppState>) -> Response {
         active,
         max_active: app.max_concurrent_jobs,
         queued,
-        max_queued: app.registry.max_opening(),
+        max_queued: app.batches.max_queued(),
     };
     let (verdict, checks) = judge(reading, load);
     let body = json!({

@@ -36,7 +36,7 @@ mod streams;
 mod transcode;
 mod wire;
 
-pub use access::{Access, AccessSettings};
+pub use access::{Access, AccessSettings, AllowedOrigin};
 pub use callbacks::{Callbacks, SIGNATURE_HEADER};
 pub use grav1::Grav1Settings;
 pub use health::platform;

@@ -10,7 +10,6 @@ use http::StatusCode;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Map, Value, json};
 
-use super::health::job_counts;
 use super::state::AppState;
 
 /// Less than this free, and segments will soon fail to be written.
@@ -36,7 +35,8 @@ pub(super) async fn ready(State(app): State<AppState>) -> Response {
     let looked = move || (look_for(&programs), look_at(&folder));
     let looked = tokio::task::spawn_blocking(looked).await;
     let (ffmpeg, disk) = looked.unwrap_or((None, Some("the segment cache is gone")));
-    let is_full = job_counts(&app).1 >= app.registry.max_opening();
+    let is_full = app.registry.queued() >= app.batches.max_queued()
+        || app.registry.opening() >= app.registry.max_opening();
     let queue = is_full.then_some("Queue full");
     answer([
         ("queue", queue),

@@ -31,7 +31,7 @@ pub fn router(state: AppState) -> Router {
     let origins = state.access.allowed_origins();
     let origins = match origins.is_empty() {
         true => AllowOrigin::any(),
-        false => AllowOrigin::list(origins),
+        false => AllowOrigin::predicate(move |origin, _| access::is_allowed(&origins, origin)),
     };
     let cors = CorsLayer::new()
         .allow_origin(origins)

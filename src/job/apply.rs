@@ -254,7 +254,7 @@ fn fail(job: &mut Job, failure: Failure, now: UnixMillis) {
     job.progress = None;
     if again {
         job.worker = None;
-        job.not_before = match job.retry.wait(job.failures) {
+        job.not_before = match job.retry.wait(job.failures, &job.id) {
             // Not `now`: the clocks of two gateways differ.
             Duration::ZERO => UnixMillis::default(),
             wait => now + wait,

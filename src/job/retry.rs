@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::QueueId;
+
 /// When a job that failed is tried again, and when it is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
@@ -22,7 +24,8 @@ pub enum Backoff {
     None,
     /// Always the same, milliseconds.
     Fixed(u64),
-    /// Doubled with each failure, from `first_ms` to at most `max_ms`.
+    /// Doubled with each failure, from `first_ms` to at most `max_ms`; up to a tenth less of it, so that what
+    /// failed together does not come back together.
     Exponential {
         first_ms: u64,
         max_ms: u64,
@@ -42,18 +45,31 @@ impl RetryPolicy {
         }
     }
 
-    /// Wait after the failure number `failures` (from 1).
-    pub fn wait(&self, failures: u32) -> Duration {
+    /// Wait after the failure number `failures` (from 1) of the job `of`, always the same for both.
+    pub fn wait(&self, failures: u32, of: &QueueId) -> Duration {
         let ms = match self.backoff {
             Backoff::None => 0,
             Backoff::Fixed(ms) => ms,
             Backoff::Exponential { first_ms, max_ms } => {
                 let doublings = failures.saturating_sub(1).min(63);
-                first_ms.saturating_mul(1 << doublings).min(max_ms)
+                let whole = first_ms.saturating_mul(1 << doublings).min(max_ms);
+                whole - (whole / 10).saturating_mul(spread(failures, of)) / SPREAD
             }
         };
         Duration::from_millis(ms)
     }
+}
+
+/// Values of [`spread`].
+const SPREAD: u64 = 1024;
+
+/// Below [`SPREAD`], evenly: FNV-1a of the job's name and the number of its failure.
+fn spread(failures: u32, of: &QueueId) -> u64 {
+    let bytes = of.as_str().bytes().chain(failures.to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash >> 32) % SPREAD
 }
 
 impl Default for RetryPolicy {
@@ -73,15 +89,28 @@ impl Default for RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::JobId;
 
     #[test]
-    fn waits_double_up_to_a_bound() {
+    fn waits_double_up_to_a_bound_and_differ_by_job() {
         let policy = RetryPolicy::default();
-        let waits: Vec<_> = [1, 2, 3, 5, 6, 99]
-            .iter()
-            .map(|n| policy.wait(*n).as_secs())
-            .collect();
-        assert_eq!(waits, [30, 60, 120, 480, 600, 600]);
-        assert_eq!(RetryPolicy::at_once(3).wait(2), Duration::ZERO);
+        let jobs: Vec<QueueId> = (0..200).map(|_| JobId::random().into()).collect();
+        for (failures, most) in [(1, 30), (2, 60), (3, 120), (5, 480), (6, 600), (99, 600)] {
+            let waits = jobs
+                .iter()
+                .map(|job| policy.wait(failures, job).as_millis());
+            let waits: std::collections::BTreeSet<u128> = waits.collect();
+            let (least, longest) = (waits.first().unwrap(), waits.last().unwrap());
+            assert!(
+                *least >= most * 900 && *longest <= most * 1000,
+                "{least} to {longest}"
+            );
+            assert!(
+                longest - least > most * 50 && waits.len() > 100,
+                "{waits:?}"
+            );
+        }
+        assert_eq!(policy.wait(2, &jobs[0]), policy.wait(2, &jobs[0]));
+        assert_eq!(RetryPolicy::at_once(3).wait(2, &jobs[0]), Duration::ZERO);
     }
 }

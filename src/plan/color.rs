@@ -18,8 +18,11 @@ pub(super) fn scale_and_map(
     hardware: &Hardware,
 ) -> Result<Vec<String>, PlanError> {
     let transfer = video.color.transfer_kind();
-    if video.color.dolby_vision_profile == Some(5) && !has_base_layer_colors(&video.color) {
-        return Err(PlanError::DolbyVision5);
+    if is_dolby_vision_5(&video.color) {
+        return match hardware.maps_dolby_vision {
+            true => Ok(dolby_vision_5(size, tone_map)),
+            false => Err(PlanError::DolbyVision5),
+        };
     }
     if transfer == Transfer::Sdr || !tone_map {
         return Ok(vec![
@@ -104,7 +107,7 @@ pub(super) fn picture(
             height: size.height.next_multiple_of(2),
         };
         filters = scale_and_map(video, even, true, hardware)?;
-    } else if video.color.dolby_vision_profile == Some(5) && !has_base_layer_colors(&video.color) {
+    } else if is_dolby_vision_5(&video.color) {
         return Err(PlanError::DolbyVision5);
     }
     let from = if mapped { "bt709" } else { matrix(video) };
@@ -130,10 +133,52 @@ fn matrix(video: &VideoStream) -> &'static str {
     }
 }
 
-/// Profile 5 keeps its colours in IPT form unless the stream is tagged otherwise.
-fn has_base_layer_colors(color: &ColorInfo) -> bool {
-    color
-        .matrix
-        .as_deref()
-        .is_some_and(|m| m.starts_with("bt2020") || m == "bt709")
+/// Whether the colours are those of Dolby Vision profile 5: in IPT form, unless the stream is tagged
+/// otherwise, and right only with the metadata of each picture.
+pub fn is_dolby_vision_5(color: &ColorInfo) -> bool {
+    let tagged = |m: &str| m.starts_with("bt2020") || m == "bt709";
+    color.dolby_vision_profile == Some(5) && !color.matrix.as_deref().is_some_and(tagged)
+}
+
+/// Such pictures at `size`, by libplacebo, which runs on Vulkan: as BT.709 SDR, or as the PQ that they
+/// are meant as.
+fn dolby_vision_5(size: Resolution, tone_map: bool) -> Vec<String> {
+    let colors = match tone_map {
+        true => "colorspace=bt709:color_primaries=bt709:color_trc=bt709",
+        false => "colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084",
+    };
+    let Resolution { width, height } = size;
+    vec![
+        "hwupload".into(),
+        format!("libplacebo=w={width}:h={height}:{colors}:range=tv:format=yuv420p"),
+        "hwdownload".into(),
+        "format=yuv420p".into(),
+        "setsar=1".into(),
+    ]
+}
+
+/// Arguments, input and all, of a test that shows whether [`dolby_vision_5`] works.
+pub fn dolby_vision_test() -> Vec<String> {
+    let size = Resolution {
+        width: 64,
+        height: 64,
+    };
+    let mut args = vulkan_options();
+    let filters = dolby_vision_5(size, true).join(",");
+    let source = "color=s=64x64:r=25:d=0.04,format=yuv420p10";
+    args.extend(["-f", "lavfi", "-i", source, "-vf", &filters].map(str::to_owned));
+    args.extend(["-f", "null", "-"].map(str::to_owned));
+    args
+}
+
+/// Opens the device of [`dolby_vision_5`].
+pub(super) fn vulkan_options() -> Vec<String> {
+    [
+        "-init_hw_device",
+        "vulkan=colors",
+        "-filter_hw_device",
+        "colors",
+    ]
+    .map(str::to_owned)
+    .into()
 }

@@ -3,6 +3,7 @@
 use crate::base::{Bitrate, FrameRate, Resolution};
 use crate::hardware::Accelerator;
 
+use super::color::vulkan_options;
 use super::run::strings;
 use super::video::{VideoCodec, VideoEncode, VideoPlan};
 
@@ -17,6 +18,8 @@ pub struct AcceleratorSettings {
     pub nvenc_preset: String,
     /// `veryfast` to `veryslow`.
     pub qsv_preset: String,
+    /// `ultrafast` to `veryslow`.
+    pub videotoolbox_preset: String,
     /// The device of VA-API.
     pub vaapi_device: String,
 }
@@ -28,6 +31,7 @@ impl Default for AcceleratorSettings {
             fall_back: true,
             nvenc_preset: "p4".into(),
             qsv_preset: "medium".into(),
+            videotoolbox_preset: "medium".into(),
             vaapi_device: "/dev/dri/renderD128".into(),
         }
     }
@@ -51,6 +55,7 @@ pub(super) fn hardware_encoder(
 /// Options before the input: the device that pictures are handed to.
 pub(super) fn device_options(encode: &VideoEncode) -> Vec<String> {
     match (encode.accelerator, &encode.device) {
+        _ if encode.on_vulkan => vulkan_options(),
         (Some(Accelerator::Vaapi), Some(device)) => strings(&["-vaapi_device", device]),
         _ => Vec::new(),
     }
@@ -195,6 +200,11 @@ fn hardware(
         }
         Accelerator::Vaapi => out.extend(strings(&["-rc_mode", "VBR"])),
         Accelerator::Amf => out.extend(strings(&["-quality", "balanced", "-rc", "vbr_peak"])),
+        Accelerator::VideoToolbox
+            if encode.preset.ends_with("fast") || encode.preset == "faster" =>
+        {
+            out.extend(strings(&["-realtime", "1"]));
+        }
         Accelerator::VideoToolbox => {}
     }
     let gop = regular_distance(video, encode, gop);

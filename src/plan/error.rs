@@ -49,7 +49,7 @@ pub enum PlanError {
     #[error("the source is HDR and the installed ffmpeg cannot map it to SDR (no filter zscale)")]
     NoToneMapping,
     #[error(
-        "Dolby Vision profile 5 has colours that the installed ffmpeg cannot map (no filter libplacebo)"
+        "Dolby Vision profile 5 has colours that ffmpeg can map only with its filter libplacebo and a Vulkan device; here it has not both"
     )]
     DolbyVision5,
 }

@@ -5,6 +5,7 @@ mod batch;
 mod color;
 mod encoder;
 mod error;
+mod joint;
 mod ladder;
 mod live;
 pub mod query;
@@ -17,6 +18,7 @@ mod video;
 
 pub use audio::{AudioCodec, AudioEncode, AudioPlan};
 pub use batch::{BatchFile, BatchPlace, BatchPlan, batch_file, check_batch, plan_batch};
+pub use color::{dolby_vision_test, is_dolby_vision_5};
 pub use encoder::{AcceleratorSettings, BENCHMARK_SECONDS, benchmark_encode, test_encode};
 pub use error::PlanError;
 pub use run::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun, video_timescale};

@@ -108,18 +108,21 @@ impl StreamPlan {
     /// Arguments for a run of the video rendition `nth`; `None` when there is none.
     pub fn video_run(&self, nth: usize, run: VideoRun) -> Option<Invocation> {
         let video = self.videos.get(nth)?;
-        let start = self.origin + self.timeline.grid().time_of(run.from);
-        let start = match run.padding {
-            Padding::After(end) => {
-                let last = self.origin + self.timeline.grid().time_of(end) - LAST_PART;
-                start.min(last)
-            }
-            Padding::Short => start,
-        };
+        let start = self.first_picture(run);
         Some(match video.encoder(run.software) {
             Some(encode) => self.video_encode(video, encode, run, start),
             None => self.video_copy(video, run, start),
         })
+    }
+
+    /// Where in the source the first picture of `run` lies; beyond the track's end: its last part.
+    pub(super) fn first_picture(&self, run: VideoRun) -> MediaTime {
+        let grid = self.timeline.grid();
+        let start = self.origin + grid.time_of(run.from);
+        match run.padding {
+            Padding::After(end) => start.min(self.origin + grid.time_of(end) - LAST_PART),
+            Padding::Short => start,
+        }
     }
 
     fn video_encode(
@@ -129,15 +132,37 @@ impl StreamPlan {
         run: VideoRun,
         start: MediaTime,
     ) -> Invocation {
-        let rate = video.rate;
         // A subtitle that is shown at the first picture began before it.
         let preroll = match encode.burn {
             Some(_) => run.preroll.max(Preroll::Far),
             None => run.preroll,
         };
         let seek = self.video_seek(start, preroll, !encode.before_grid.is_empty());
+        let mut filters = self.grid_filters(video, encode, run, seek.is_some());
+        filters.extend(finishing_filters(encode));
+        let mut output = match encode.burn {
+            None => exact_mapping(video.stream),
+            Some(_) => exact_mapping_of(GRAPH_OUTPUT),
+        };
+        output.extend(filter_options(video.stream, encode.burn, &filters));
+        output.extend(self.encoded_output(video, encode, run));
+        output.push("pipe:1".into());
+        let input = video_input(video, encode, seek);
+        Invocation { input, output }
+    }
+
+    /// Filters that put pictures on the frame grid and cut the units of `run` out; `sought` when the
+    /// source is not read from its beginning.
+    pub(super) fn grid_filters(
+        &self,
+        video: &VideoPlan,
+        encode: &VideoEncode,
+        run: VideoRun,
+        sought: bool,
+    ) -> Vec<String> {
+        let rate = video.rate;
         let mut filters = Vec::new();
-        if seek.is_some() && video.makes_up {
+        if sought && video.makes_up {
             // Nothing before the first key frame; if that is too late, the run is.
             filters.push("select='st(0,max(ld(0),key))'".to_owned());
         }
@@ -145,26 +170,26 @@ impl StreamPlan {
         filters.push(format!("setpts=PTS-({})/TB", self.origin));
         // Only a run that reads everything may invent pictures before the first one it sees; in
         // others a late first picture shows that the seek went too far.
-        let fill = if seek.is_none() { ":start_time=0" } else { "" };
+        let fill = if sought { "" } else { ":start_time=0" };
         filters.push(format!("fps={rate}{fill}"));
         let pad = match run.padding {
             Padding::Short => (PAD_SECONDS as f64 * rate.as_f64()).ceil() as i64,
             Padding::After(_) => -1,
         };
         filters.push(format!("tpad=stop={pad}:stop_mode=clone"));
-        filters.push(format!("trim=start_pts={}:end_pts={}", run.from, run.until));
-        filters.extend(encode.after_cut.iter().cloned());
-        filters.extend(
-            upload_filters(encode.accelerator)
-                .iter()
-                .map(|f| (*f).to_owned()),
-        );
-        let mut output = match encode.burn {
-            None => exact_mapping(video.stream),
-            Some(_) => exact_mapping_of(GRAPH_OUTPUT),
-        };
-        output.extend(strings(&["-an", "-fps_mode", "passthrough"]));
-        output.extend(filter_options(video.stream, encode.burn, &filters));
+        filters.push(cut_filter(run));
+        filters
+    }
+
+    /// Encoder, key frames and muxer of one output of pictures, up to its name.
+    pub(super) fn encoded_output(
+        &self,
+        video: &VideoPlan,
+        encode: &VideoEncode,
+        run: VideoRun,
+    ) -> Vec<String> {
+        let rate = video.rate;
+        let mut output = strings(&["-an", "-fps_mode", "passthrough"]);
         output.extend(encoder_options(video, encode, self.timeline.units(0)));
         let first = self.timeline.segment_of(run.from);
         let last = self.timeline.segment_of(run.until - 1) + 1;
@@ -181,16 +206,7 @@ impl StreamPlan {
         let timescale = video_timescale(video).to_string();
         output.extend(strings(&["-video_track_timescale", &timescale]));
         output.extend(video_fragments());
-        output.push("pipe:1".into());
-        let mut input = device_options(encode);
-        input.extend(input_seek(seek));
-        // Where pictures change their size or form, ffmpeg would build all filters anew, and they would
-        // count from the beginning again. The grid's own filters never look at pictures, and those that
-        // scale take what comes; what turns them or lays others over them does not.
-        if video.upright && encode.burn.is_none() {
-            input.extend(strings(&["-reinit_filter", "0"]));
-        }
-        Invocation { input, output }
+        output
     }
 
     fn video_copy(&self, video: &VideoPlan, run: VideoRun, start: MediaTime) -> Invocation {
@@ -321,7 +337,12 @@ impl StreamPlan {
     /// Where to open the source for a first picture at `start`; `None` = at its beginning.
     ///
     /// `before` asks for a picture before the first one too, for filters that look back.
-    fn video_seek(&self, start: MediaTime, preroll: Preroll, before: bool) -> Option<MediaTime> {
+    pub(super) fn video_seek(
+        &self,
+        start: MediaTime,
+        preroll: Preroll,
+        before: bool,
+    ) -> Option<MediaTime> {
         let frame = MediaTime::from_micros(5_000);
         let back = |us: i64| Some(start - MediaTime::from_micros(us));
         let target = match preroll {
@@ -363,6 +384,21 @@ impl StreamPlan {
     fn origin_of_source(&self) -> MediaTime {
         self.origin - self.start_time
     }
+}
+
+/// Passes the units of `run` on and nothing else.
+pub(super) fn cut_filter(run: VideoRun) -> String {
+    format!("trim=start_pts={}:end_pts={}", run.from, run.until)
+}
+
+/// Filters after the cut, to what the encoder takes.
+pub(super) fn finishing_filters(encode: &VideoEncode) -> impl Iterator<Item = String> + '_ {
+    let upload = upload_filters(encode.accelerator).iter();
+    encode
+        .after_cut
+        .iter()
+        .cloned()
+        .chain(upload.map(|f| (*f).to_owned()))
 }
 
 /// The first output frame that a run encodes so that `from` comes out right.
@@ -423,6 +459,23 @@ pub fn video_timescale(video: &VideoPlan) -> u32 {
     }
 }
 
+/// What comes before the source's name in a run that encodes pictures.
+pub(super) fn video_input(
+    video: &VideoPlan,
+    encode: &VideoEncode,
+    seek: Option<MediaTime>,
+) -> Vec<String> {
+    let mut input = device_options(encode);
+    input.extend(input_seek(seek));
+    // Where pictures change their size or form, ffmpeg would build all filters anew, and they would
+    // count from the beginning again. The grid's own filters never look at pictures, and those that
+    // scale take what comes; what turns them or lays others over them does not.
+    if video.upright && encode.burn.is_none() {
+        input.extend(strings(&["-reinit_filter", "0"]));
+    }
+    input
+}
+
 fn input_seek(seek: Option<MediaTime>) -> Vec<String> {
     match seek {
         Some(t) => strings(&[
@@ -441,7 +494,7 @@ fn exact_mapping(stream: u32) -> Vec<String> {
     exact_mapping_of(&format!("0:{stream}"))
 }
 
-fn exact_mapping_of(what: &str) -> Vec<String> {
+pub(super) fn exact_mapping_of(what: &str) -> Vec<String> {
     let mut out = strings(&["-copyts"]);
     out.extend(mapping_of(what));
     out
@@ -460,16 +513,18 @@ pub(super) fn filter_options(stream: u32, burn: Option<Burn>, filters: &[String]
     let Some(burn) = burn else {
         return vec!["-vf".into(), filters.join(",")];
     };
+    let graph = format!("{}{}{GRAPH_OUTPUT}", burnt(stream, burn), filters.join(","));
+    vec!["-filter_complex".into(), graph]
+}
+
+/// The beginning of a graph that lays subtitles over the pictures of a stream.
+pub(super) fn burnt(stream: u32, burn: Burn) -> String {
     let Burn {
         stream: text,
         canvas,
     } = burn;
     let (width, height) = (canvas.width, canvas.height);
-    let graph = format!(
-        "[0:{text}]scale={width}:{height}[text];[0:{stream}][text]overlay=eof_action=pass,{}{GRAPH_OUTPUT}",
-        filters.join(",")
-    );
-    vec!["-filter_complex".into(), graph]
+    format!("[0:{text}]scale={width}:{height}[text];[0:{stream}][text]overlay=eof_action=pass,")
 }
 
 fn mapping_of(what: &str) -> Vec<String> {

@@ -527,6 +527,7 @@ pub(super) mod tests {
             encoders: names(&["libx264", "libx265", "libvpx-vp9", "libsvtav1", "aac"]),
             decoders: names(&["h264"]),
             filters: names(&["zscale", "tonemap"]),
+            maps_dolby_vision: false,
             accelerators: Vec::new(),
         }
     }

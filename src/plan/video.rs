@@ -106,6 +106,8 @@ pub struct VideoEncode {
     pub before_grid: Vec<String>,
     /// Filters after the cut: scaling, tone mapping, pixel format.
     pub after_cut: Vec<String>,
+    /// Whether `after_cut` works on a Vulkan device.
+    pub on_vulkan: bool,
     /// Fixed average rate; `None` = constant quality under `max_bitrate`.
     pub target_bitrate: Option<Bitrate>,
     pub preset: String,
@@ -137,6 +139,7 @@ impl VideoEncode {
         let preset = match accelerator {
             Accelerator::Nvenc => settings.nvenc_preset.clone(),
             Accelerator::Qsv => settings.qsv_preset.clone(),
+            Accelerator::VideoToolbox => settings.videotoolbox_preset.clone(),
             _ => String::new(),
         };
         let vaapi = accelerator == Accelerator::Vaapi;
@@ -146,6 +149,7 @@ impl VideoEncode {
             device: vaapi.then(|| settings.vaapi_device.clone()),
             before_grid: Vec::new(),
             after_cut: Vec::new(),
+            on_vulkan: false,
             target_bitrate: None,
             preset,
             reorders: false,
@@ -162,6 +166,7 @@ impl VideoEncode {
             device: None,
             before_grid: Vec::new(),
             after_cut: Vec::new(),
+            on_vulkan: false,
             target_bitrate: None,
             preset: preset.to_owned(),
             reorders: true,
@@ -396,10 +401,12 @@ pub(super) fn encoded(
         before_grid.push("bwdif=mode=send_frame:deint=all".to_owned());
     }
     let tone_map = request.output.tone_map && settings.tone_map;
+    let on_vulkan = color::is_dolby_vision_5(&video.color);
     let filtered = |encode: VideoEncode| -> Result<VideoEncode, PlanError> {
         Ok(VideoEncode {
             before_grid: before_grid.clone(),
             after_cut: color::scale_and_map(video, wish.size, tone_map, hardware)?,
+            on_vulkan,
             target_bitrate: wish.target_bitrate,
             burn: wish.burn,
             ..encode
@@ -412,6 +419,7 @@ pub(super) fn encoded(
         device: None,
         before_grid: Vec::new(),
         after_cut: Vec::new(),
+        on_vulkan: false,
         target_bitrate: None,
         preset: settings.video_preset.clone(),
         reorders: true,
@@ -420,6 +428,8 @@ pub(super) fn encoded(
     });
     let software = software.map(&filtered).transpose()?;
     let chosen = choose(wish.codec, request.output.hw_accel, hardware, settings)?;
+    // Filters have one device, and it encodes with filters too.
+    let chosen = chosen.filter(|e| !on_vulkan || e.accelerator != Some(Accelerator::Vaapi));
     let chosen = chosen.map(filtered).transpose()?;
     let (encode, software) = match (chosen, software) {
         (Some(chosen), software) => {

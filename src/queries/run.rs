@@ -97,7 +97,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let (Some(mut process), Some(permit)) = (self.process.take(), self.permit.take()) else {
+        let (Some(process), Some(permit)) = (self.process.take(), self.permit.take()) else {
             return;
         };
         process.stop();

@@ -29,6 +29,10 @@ pub enum SessionError {
     Subtitles(String),
     #[error("all encoders are busy; try again in a few seconds")]
     Busy,
+    #[error("the file grows larger than limits.max_file_size_gb allows ({0} bytes)")]
+    TooLarge(u64),
+    #[error("as many jobs wait as transcoding.max_queue_size allows; try again later")]
+    QueueFull,
     #[error("the segment was not made within {0} s")]
     TooSlow(u64),
     #[error("the stream was cancelled")]

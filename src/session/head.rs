@@ -1,23 +1,21 @@
 //! A head: one encoder run after the other until its segments are made or it is stopped.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ffmpeg::{ExitReport, Process};
+use crate::ffmpeg::ExitReport;
 use crate::hls::{Ending, HeadId};
 use crate::package::{
     Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter, TrackConfig, TrackCuts,
 };
 use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, StreamPlan, VideoRun};
-use crate::source::GateGuard;
 
-use super::head_start::{Started, start};
+use super::encoder::{Encoder, JointPart};
+use super::meeting::Stand;
 use super::rendition::{TrackId, TrackKind};
 use super::track::Track;
 
@@ -62,6 +60,28 @@ pub(super) struct Span {
     pub(super) until: u32,
 }
 
+impl Span {
+    /// First unit, and the one after the last.
+    fn units(self, cuts: &TrackCuts) -> (i64, i64) {
+        let timeline = cuts.timeline();
+        match cuts.unit(self.segment, self.done) {
+            Some(from) => (from, cuts.unit(self.until, 0).unwrap_or(from)),
+            None => (timeline.start(self.segment), timeline.start(self.until)),
+        }
+    }
+
+    fn video_run(self, cuts: &TrackCuts, learned: Learned) -> VideoRun {
+        let (from, until) = self.units(cuts);
+        VideoRun {
+            from,
+            until,
+            preroll: learned.preroll,
+            padding: learned.padding(),
+            software: learned.software,
+        }
+    }
+}
+
 /// The arguments of a run; `None` when there is no such track.
 pub(super) fn invocation(
     plan: &StreamPlan,
@@ -70,29 +90,15 @@ pub(super) fn invocation(
     span: Span,
     learned: Learned,
 ) -> Option<Invocation> {
-    let timeline = cuts.timeline();
-    let (from, until) = match cuts.unit(span.segment, span.done) {
-        Some(from) => (from, cuts.unit(span.until, 0).unwrap_or(from)),
-        None => (timeline.start(span.segment), timeline.start(span.until)),
-    };
-    let (preroll, padding) = (learned.preroll, learned.padding());
     match track.kind {
-        TrackKind::Video => {
-            let run = VideoRun {
-                from,
-                until,
-                preroll,
-                padding,
-                software: learned.software,
-            };
-            plan.video_run(track.nth, run)
-        }
+        TrackKind::Video => plan.video_run(track.nth, span.video_run(cuts, learned)),
         TrackKind::Audio => {
+            let (from, until) = span.units(cuts);
             let run = AudioRun {
                 from,
                 until,
-                preroll,
-                padding,
+                preroll: learned.preroll,
+                padding: learned.padding(),
             };
             plan.audio_run(track.nth, run)
         }
@@ -114,6 +120,8 @@ enum Outcome {
     Failed(String),
     /// The source's server gave nothing of use, however often it was asked.
     Unreachable(String),
+    /// The head goes on from here in another process: with others, or without them.
+    Parted,
 }
 
 /// Time between SIGTERM and SIGKILL. Nothing an encoder still wants to say is of use.
@@ -151,12 +159,15 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
         .run_until_cancelled(encoders.acquire())
         .await??;
     track.core.context.note_encoder_wait(asked.elapsed());
+    let stand = Stand::of(track, order.head, *at, order.until);
     loop {
-        let mut run = Run::new(track, order, *at);
-        let outcome = run.execute().await;
+        let mut run = Run::new(track, order, *at, stand.as_ref());
+        let part = order.cancel.run_until_cancelled(run.meet()).await?;
+        let outcome = run.execute(part).await;
         *at = run.splitter.position().0;
         match outcome {
             Outcome::Done if *at < order.until => {}
+            Outcome::Parted => {}
             Outcome::Done | Outcome::Stopped => return None,
             Outcome::TooLate => {
                 let learned = track.learned();
@@ -212,6 +223,8 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
 struct Run<'a> {
     track: &'a Arc<Track>,
     order: &'a Order,
+    /// Where others find the head; `None` when there are no others.
+    stand: Option<&'a Stand>,
     /// The segment before which it ends; at most the order's.
     until: u32,
     reader: Fmp4Reader,
@@ -220,6 +233,8 @@ struct Run<'a> {
     learned: Learned,
     /// Headers that came and were not yet needed: a run without a sample may have made them up.
     config: Option<TrackConfig>,
+    /// In a process that makes other renditions too, from where the one furthest behind stands.
+    joint: bool,
     /// What its key frames need before them.
     in_band: Bytes,
     /// Bytes that came from the encoder.
@@ -236,7 +251,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(track: &'a Arc<Track>, order: &'a Order, segment: u32) -> Self {
+    fn new(
+        track: &'a Arc<Track>,
+        order: &'a Order,
+        segment: u32,
+        stand: Option<&'a Stand>,
+    ) -> Self {
         let done = track.partial(segment);
         let learned = track.learned();
         let now = Instant::now();
@@ -251,10 +271,12 @@ impl<'a> Run<'a> {
             splitter: Splitter::new(track.cuts.clone(), segment, done),
             track,
             order,
+            stand,
             until: furthest.min(track.core.plan.longest_run(segment)),
             reader: Fmp4Reader::new(),
             learned,
             config: None,
+            joint: false,
             in_band: Bytes::new(),
             received: 0,
             delivered: 0,
@@ -285,57 +307,89 @@ impl<'a> Run<'a> {
         instead
     }
 
-    fn invocation(&self) -> Option<Invocation> {
+    fn span(&self) -> Span {
         let (segment, done) = self.splitter.position();
-        let span = Span {
+        Span {
             segment,
             done,
             until: self.until,
-        };
-        let (plan, cuts) = (&self.track.core.plan, &self.track.cuts);
-        invocation(plan, self.track.id, cuts, span, self.learned)
+        }
     }
 
-    async fn execute(&mut self) -> Outcome {
+    /// The part of a joint process for the head, when others called it to one.
+    async fn meet(&self) -> Option<(JointPart, u32)> {
+        let run = self.span().video_run(&self.track.cuts, self.learned);
+        self.stand?.meet(run).await
+    }
+
+    fn is_called(&self) -> bool {
+        self.stand.is_some_and(Stand::is_called)
+    }
+
+    fn invocation(&self) -> Option<Invocation> {
+        let (plan, cuts) = (&self.track.core.plan, &self.track.cuts);
+        invocation(plan, self.track.id, cuts, self.span(), self.learned)
+    }
+
+    async fn execute(&mut self, part: Option<(JointPart, u32)>) -> Outcome {
         let core = &self.track.core;
-        let Some(invocation) = self.invocation() else {
-            return Outcome::Failed("the stream has no such track".into());
-        };
-        let begun = core.head_start.take(self.track.id, &invocation);
-        let started = match begun {
-            Some(begun) => {
-                core.context.head_starts.fetch_add(1, Ordering::Relaxed);
-                Ok(begun)
+        let encoder = match part {
+            Some((part, until)) => {
+                self.joint = true;
+                self.until = until.min(self.until);
+                Ok(Encoder::Part(part))
             }
-            None => {
-                let opener = &core.context.opener;
-                start(opener, &core.locator, &invocation, &self.order.cancel).await
-            }
+            None => match self.invocation() {
+                Some(invocation) => {
+                    let (track, cancel) = (self.track.id, &self.order.cancel);
+                    Encoder::start(core, track, &invocation, cancel).await
+                }
+                None => Err("the stream has no such track".into()),
+            },
         };
-        let Started {
-            mut process,
-            gate,
-            input,
-            since,
-        } = match started {
-            Ok(started) => started,
+        let mut encoder = match encoder {
+            Ok(encoder) => encoder,
             Err(reason) => return Outcome::Failed(reason),
         };
         tracing::debug!(
-            stream.id = %core.id, track = %self.track.id, ffmpeg.pid = process.pid(),
+            stream.id = %core.id, track = %self.track.id, ffmpeg.pid = encoder.pid(),
             segment = self.splitter.position().0, until = self.until, preroll = ?self.learned.preroll,
             "encoder started"
         );
-        core.context.encoder_starts.fetch_add(1, Ordering::Relaxed);
-        self.started = since;
-        self.segment_began = since;
-        let early = self.read(&mut process).await;
-        let exit = self.end(&mut process, early.is_none()).await;
+        self.started = encoder.since();
+        self.segment_began = self.started;
+        let outcome = self.follow(&mut encoder).await;
+        if let Some(stand) = self.stand.filter(|_| encoder.is_joint()) {
+            stand.alone();
+            if !matches!(outcome, Outcome::Done | Outcome::Stopped | Outcome::Parted) {
+                stand.had_trouble();
+            }
+        }
+        outcome
+    }
+
+    /// Reads the encoder until it ends or must be ended.
+    async fn follow(&mut self, encoder: &mut Encoder) -> Outcome {
+        let core = &self.track.core;
+        let early = self.read(encoder).await;
+        if matches!(early, Some(Outcome::Done)) && encoder.is_joint() {
+            // It ends when the others have taken what is theirs.
+            return Outcome::Done;
+        }
+        let exit = self.end(encoder, early.is_none()).await;
         let signal = exit.signal;
         if let Some(outcome) = early {
             return outcome;
         }
-        if let Some(report) = gate.as_ref().map(GateGuard::report)
+        let made = self.splitter.position().0 >= self.until;
+        if encoder.is_joint() && !made && !exit.success() {
+            // Whose fault it was shows when each works alone.
+            if let Some(stand) = self.stand {
+                stand.had_trouble();
+            }
+            return Outcome::Parted;
+        }
+        if let Some(report) = encoder.gate_report()
             && let Some(reason) = core.gate_trouble(&report)
         {
             // ffmpeg has by itself asked again a few times for what was broken off.
@@ -345,10 +399,8 @@ impl<'a> Run<'a> {
             };
         }
         // An error after everything was made is of no interest.
-        if !exit.success() && self.splitter.position().0 < self.until {
-            let url = input.url.to_string_lossy();
-            let reason = exit.log.reason(&[&url, url.trim_start_matches("file:")]);
-            return Outcome::Failed(reason.unwrap_or_else(|| match signal {
+        if !exit.success() && !made {
+            return Outcome::Failed(encoder.reason(&exit).unwrap_or_else(|| match signal {
                 Some(signal) => format!("ffmpeg was ended by signal {signal}"),
                 None => "ffmpeg ended with an error".into(),
             }));
@@ -358,16 +410,16 @@ impl<'a> Run<'a> {
 
     /// Waits for the encoder's end; one that has closed its output `by_itself` may take as long as
     /// it may between two outputs.
-    async fn end(&self, process: &mut Process, by_itself: bool) -> ExitReport {
+    async fn end(&self, encoder: &Encoder, by_itself: bool) -> ExitReport {
         if by_itself {
             let stall = self.track.core.context.settings.stall_timeout;
-            let ended = tokio::time::timeout(stall, process.wait());
+            let ended = tokio::time::timeout(stall, encoder.wait());
             if let Some(Ok(exit)) = self.order.cancel.run_until_cancelled(ended).await {
                 return exit;
             }
         }
-        process.stop();
-        process.wait().await
+        encoder.stop();
+        encoder.wait().await
     }
 
     /// The encoder has ended by itself without an error: is everything there?
@@ -405,18 +457,22 @@ impl<'a> Run<'a> {
     }
 
     /// Reads the encoder's output to its end; `Some` when the run must be ended from here.
-    async fn read(&mut self, process: &mut Process) -> Option<Outcome> {
+    async fn read(&mut self, encoder: &mut Encoder) -> Option<Outcome> {
         let track = self.track;
         let stall = track.core.context.settings.stall_timeout;
         let mut buffer = vec![0; READ_BYTES];
         let mut heard = Instant::now();
+        let parted = encoder.parted();
         loop {
             let changed = track.core.changed.notified();
             tokio::pin!(changed);
             // Registered before the state is looked at, so no change is missed.
             changed.as_mut().enable();
-            if self.holds_back() {
-                if !self.pause(process).await {
+            if self.is_called() {
+                return Some(Outcome::Parted);
+            }
+            if self.holds_back(encoder) {
+                if !self.pause(encoder).await {
                     return Some(Outcome::Stopped);
                 }
                 heard = Instant::now();
@@ -426,11 +482,17 @@ impl<'a> Run<'a> {
                 () = self.order.cancel.cancelled() => return Some(Outcome::Stopped),
                 // It may have to hold back before it says anything more.
                 () = changed => continue,
+                () = parted.cancelled() => return Some(Outcome::Parted),
                 () = tokio::time::sleep_until(heard + stall) => {
+                    if encoder.is_joint() {
+                        // What is ahead may have waited for what is behind.
+                        self.stand.into_iter().for_each(Stand::had_trouble);
+                        return Some(Outcome::Parted);
+                    }
                     let seconds = stall.as_secs();
                     return Some(Outcome::Failed(format!("no output for {seconds} s")));
                 }
-                read = process.stdout.read(&mut buffer) => match read {
+                read = encoder.read(&mut buffer) => match read {
                     Ok(0) => return None,
                     Ok(n) => n,
                     Err(error) => return Some(Outcome::Failed(error.to_string())),
@@ -438,14 +500,14 @@ impl<'a> Run<'a> {
             };
             heard = Instant::now();
             self.received += n as u64;
-            self.note_speed(process);
+            self.note_speed(encoder);
             let events = match self.reader.push(&buffer[..n]) {
                 Ok(events) => events,
                 Err(error) => return Some(Outcome::Failed(error.to_string())),
             };
             for event in events {
                 // One read may hold many segments of a small picture.
-                if self.holds_back() && !self.pause(process).await {
+                if self.holds_back(encoder) && !self.pause(encoder).await {
                     return Some(Outcome::Stopped);
                 }
                 if let Err(outcome) = self.event(event) {
@@ -455,40 +517,48 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn holds_back(&self) -> bool {
+    /// Whether the encoder should make nothing more for now; one that others share goes on as long as
+    /// one of them needs more.
+    fn holds_back(&self, encoder: &Encoder) -> bool {
         let head = self.order.head;
-        self.track.should_pause(head) || self.track.yields_to_pictures(head)
+        let sated = self.track.should_pause(head) || self.track.yields_to_pictures(head);
+        let (may_rest, changed) = encoder.may_rest(sated);
+        if changed {
+            self.track.core.changed.notify_waiters();
+        }
+        may_rest
     }
 
     /// Suspends the encoder until its player has come nearer. `false` when the head was stopped
     /// meanwhile, or when another stream waits for an encoder: this one's can be started again when
     /// its player has caught up.
-    async fn pause(&mut self, process: &Process) -> bool {
+    async fn pause(&mut self, encoder: &Encoder) -> bool {
         let began = Instant::now();
         self.track.note_paused(self.order.head, true);
-        process.suspend();
-        let goes_on = self.wait_to_go_on().await;
-        process.resume();
+        encoder.suspend();
+        let goes_on = self.wait_to_go_on(encoder).await;
+        encoder.resume();
         self.track.note_paused(self.order.head, false);
         self.paused += began.elapsed();
         self.last_report = None;
         goes_on
     }
 
-    async fn wait_to_go_on(&self) -> bool {
+    async fn wait_to_go_on(&self, encoder: &Encoder) -> bool {
         let core = &self.track.core;
+        let parted = encoder.parted();
         loop {
             let changed = core.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let far_ahead = self.track.should_pause(self.order.head);
-            let yields = self.track.yields_to_pictures(self.order.head);
-            if !far_ahead && !yields {
+            if !self.holds_back(encoder) || self.is_called() {
                 return !self.order.cancel.is_cancelled();
             }
+            let far_ahead = self.track.should_pause(self.order.head);
             let replaceable = far_ahead || self.track.id.kind == TrackKind::Video;
             tokio::select! {
                 () = changed => {}
+                () = parted.cancelled() => return true,
                 () = self.wanted(), if replaceable => {
                     tracing::debug!(
                         stream.id = %core.id, track = %self.track.id,
@@ -547,7 +617,9 @@ impl<'a> Run<'a> {
                     self.first_sample = Some(now);
                     self.segment_began = now;
                     self.paused = Duration::ZERO;
-                    self.track.observe_start(now - self.started);
+                    if !self.joint {
+                        self.track.observe_start(now - self.started);
+                    }
                 }
                 self.track.append(self.order.head, segment, sample)
             }
@@ -556,6 +628,9 @@ impl<'a> Run<'a> {
                     self.measure(segment);
                 }
                 let goes_on = self.track.finished(self.order.head, segment);
+                if let Some(stand) = self.stand.filter(|_| goes_on) {
+                    stand.at(segment + 1);
+                }
                 if goes_on && segment + 1 >= self.until {
                     // A copy would run on to the end of the source; sound has frames to settle on.
                     return Err(Outcome::Done);
@@ -571,13 +646,13 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the speed of a video encoder from its own statistics, twice a second.
-    fn note_speed(&mut self, process: &mut Process) {
-        if self.track.id.kind != TrackKind::Video
-            || !process.progress.has_changed().unwrap_or(false)
-        {
+    fn note_speed(&mut self, encoder: &mut Encoder) {
+        if self.track.id.kind != TrackKind::Video {
             return;
         }
-        let frame = process.progress.borrow_and_update().frame;
+        let Some(frame) = encoder.new_frames() else {
+            return;
+        };
         let now = Instant::now();
         let rate = self.track.core.plan.main_video().map(|v| v.rate.as_f64());
         if let (Some((before, at)), Some(rate)) = (self.last_report, rate) {

@@ -8,51 +8,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::ffmpeg::{Process, encoder_command};
 use crate::media::{Mode, SourceLocator, StreamRequest};
 use crate::plan::{Invocation, StreamPlan};
-use crate::source::{GateGuard, InputOptions, ffmpeg_input_options};
 
-use super::head::{GRACE, Learned, Span, invocation};
-use super::open::{Facts, Opener};
+use super::encoder::{Launched, launch};
+use super::head::{Learned, Span, invocation};
+use super::open::Facts;
 use super::rendition::TrackId;
 use super::stream::{Context, track_cuts};
-
-/// A running encoder and what it reads through.
-pub(super) struct Started {
-    pub(super) process: Process,
-    pub(super) gate: Option<GateGuard>,
-    pub(super) input: InputOptions,
-    pub(super) since: Instant,
-}
-
-/// Starts an encoder of `locator`; the error is one in words. `cancel` closes its gate.
-pub(super) async fn start(
-    opener: &Opener,
-    locator: &SourceLocator,
-    invocation: &Invocation,
-    cancel: &CancellationToken,
-) -> Result<Started, String> {
-    let gate = opener.gate(locator, cancel);
-    let gate = gate.map_err(|error| format!("cannot open a local port: {error}"))?;
-    let input = ffmpeg_input_options(locator, gate.as_ref().map(GateGuard::proxy_url));
-    let command = encoder_command(&opener.tools, &input, invocation);
-    let process = Process::spawn(&opener.launcher, command, GRACE).await;
-    Ok(Started {
-        process: process.map_err(|error| error.to_string())?,
-        gate,
-        input,
-        since: Instant::now(),
-    })
-}
 
 struct Begun {
     track: TrackId,
     invocation: Invocation,
-    started: Started,
+    launched: Launched,
 }
 
 /// Encoders of a stream that was not opened yet. Dropping it ends them.
@@ -84,11 +53,11 @@ impl Foresight {
             let mut begun = Vec::new();
             for (track, invocation) in opening_runs(&plan) {
                 // What goes wrong here will go wrong again, and be told then.
-                let started = start(opener, &locator, &invocation, &context.cancel).await;
-                begun.extend(started.ok().map(|started| Begun {
+                let started = launch(opener, &locator, &invocation, 0, &context.cancel).await;
+                begun.extend(started.ok().map(|(launched, _)| Begun {
                     track,
                     invocation,
-                    started,
+                    launched,
                 }));
             }
             begun
@@ -132,11 +101,11 @@ impl HeadStart {
     }
 
     /// The encoder of a track that was started with these arguments.
-    pub(super) fn take(&self, track: TrackId, invocation: &Invocation) -> Option<Started> {
+    pub(super) fn take(&self, track: TrackId, invocation: &Invocation) -> Option<Launched> {
         let mut begun = self.lock();
         let is_it = |b: &Begun| b.track == track && b.invocation == *invocation;
         let place = begun.iter().position(is_it)?;
-        Some(begun.swap_remove(place).started)
+        Some(begun.swap_remove(place).launched)
     }
 
     /// Ends the encoders that no head has taken.

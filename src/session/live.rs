@@ -70,18 +70,17 @@ async fn run(
     };
     let input = ffmpeg_input_options(&core.locator, gate.as_ref().map(GateGuard::proxy_url));
     let command = encoder_command(&opener.tools, &input, &core.plan.live_run());
-    let spawned = Process::spawn_with_second_output(&opener.launcher, command, GRACE).await;
-    let (mut process, second) = match spawned {
+    let spawned = Process::spawn_with_outputs(&opener.launcher, command, GRACE, 1).await;
+    let (mut process, mut further) = match spawned {
         Ok(spawned) => spawned,
         Err(error) => return Some(error.to_string()),
     };
-    let broken = match heads {
-        [only] => read(only, &mut process.stdout, cancel).await.err(),
-        [video, audio] => {
-            let mut second = second;
+    let broken = match (heads, further.first_mut()) {
+        ([only], _) => read(only, &mut process.stdout, cancel).await.err(),
+        ([video, audio], Some(second)) => {
             let both = tokio::join!(
                 read(video, &mut process.stdout, cancel),
-                read(audio, &mut second, cancel)
+                read(audio, second, cancel)
             );
             both.0.and(both.1).err()
         }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod detail;
+mod encoder;
 mod encoders;
 mod error;
 mod figures;
@@ -12,6 +13,8 @@ mod head;
 mod head_start;
 mod job;
 mod live;
+mod look_over;
+mod meeting;
 mod open;
 mod progress;
 mod registry;
@@ -37,4 +40,4 @@ pub use rendition::{TrackId, TrackKind};
 pub use serve::{LiveBytes, Served, collect};
 pub use sharing::{SharedStream, ViewerCount};
 pub use stream::Stream;
-pub use to_file::{FileOrder, FileProgress, MadeFile};
+pub use to_file::{FileOrder, FileProgress, FileRules, MadeFile};

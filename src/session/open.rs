@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,13 +19,14 @@ use crate::hardware::Hardware;
 use crate::hls::Cue;
 use crate::media::index::ContainerHint;
 use crate::media::{HwAccel, KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
-use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
+use crate::plan::{PlanError, PlanSettings, StreamPlan, is_dolby_vision_5, plan_stream};
 use crate::source::{
     Authorization, Beginning, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient,
     SourceError, SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
 };
 
 use super::error::SessionError;
+use super::to_file::FileRules;
 
 /// The usual time for everything together.
 pub const OPEN_WITHIN: Duration = Duration::from_secs(9);
@@ -50,6 +52,10 @@ pub struct Opener {
     pub is_sparing: bool,
     /// What runs for the same purpose read of a source's beginning.
     pub beginning: Option<Arc<Beginning>>,
+    /// What holds for whole files.
+    pub files: FileRules,
+    /// Tracks of pictures that somebody waits for, in all streams.
+    pub pictures_awaited: watch::Sender<usize>,
     /// Time to find out what a source is.
     pub open_within: Duration,
     /// Owns the proxies through which ffmpeg reads.
@@ -232,6 +238,15 @@ impl Opener {
         hardware
     }
 
+    /// The same for a source that is known.
+    pub async fn hardware_for(&self, probe: &SourceProbe, wanted: HwAccel) -> Hardware {
+        let mut hardware = self.hardware(wanted).await;
+        if probe.video.iter().any(|v| is_dolby_vision_5(&v.color)) {
+            hardware.maps_dolby_vision = self.accelerators.maps_dolby_vision().await;
+        }
+        hardware
+    }
+
     /// Plans a stream of a source that is known.
     pub(super) async fn plan(
         &self,
@@ -239,7 +254,8 @@ impl Opener {
         request: &StreamRequest,
     ) -> Result<StreamPlan, PlanError> {
         let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
-        let hardware = self.hardware(request.output.hw_accel).await;
+        let wanted = request.output.hw_accel;
+        let hardware = self.hardware_for(&facts.probe, wanted).await;
         plan_stream(&facts.probe, keyframes, request, &hardware, &self.plan)
     }
 

@@ -21,7 +21,7 @@ use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::error::SessionError;
 use super::head_start::Foresight;
-use super::job::{Job, JobOrigin, JobPhase};
+use super::job::{FileStage, Job, JobOrigin, JobPhase};
 use super::open::{Facts, Opener};
 use super::progress::{JobState, ProgressHub};
 use super::stream::{Context, Stream};
@@ -169,6 +169,23 @@ impl Registry {
     /// Jobs whose sources wait to be probed, beyond which new ones are refused.
     pub fn max_opening(&self) -> usize {
         MAX_OPENING
+    }
+
+    /// Jobs whose sources wait to be probed.
+    pub fn opening(&self) -> usize {
+        self.count(|phase| matches!(phase, JobPhase::Opening))
+    }
+
+    /// Jobs that wait for their source or their turn.
+    pub fn queued(&self) -> usize {
+        let waits = |phase: &JobPhase| {
+            matches!(phase, JobPhase::Opening | JobPhase::File(FileStage::Queued))
+        };
+        self.count(waits)
+    }
+
+    fn count(&self, of: impl Fn(&JobPhase) -> bool) -> usize {
+        self.jobs().iter().filter(|j| of(&j.phase())).count()
     }
 
     /// Jobs that will soon be deleted because nobody asks for them.

@@ -21,6 +21,7 @@ use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::head_start::HeadStart;
 use super::live::{self, LiveState};
+use super::meeting::Meetings;
 use super::open::{Opened, Opener};
 use super::registry::SessionSettings;
 use super::rendition::{TrackId, TrackKind, TrackView};
@@ -64,6 +65,8 @@ pub(super) struct StreamCore {
     pub(super) pictures_awaited: AtomicUsize,
     /// Encoders that run already.
     pub(super) head_start: HeadStart,
+    /// Where encoders of several renditions become one.
+    pub(super) meetings: Meetings,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -149,7 +152,7 @@ pub(super) fn track_cuts(
 
 /// Time without a request after which one of several renditions counts as left: players ask for a
 /// segment once in its length, unless they are paused, and then can wait for a new encoder.
-const LEFT_AFTER: Duration = Duration::from_secs(15);
+pub(super) const LEFT_AFTER: Duration = Duration::from_secs(15);
 
 /// A stream that can be played while it is made. Shared by all jobs that ask for the same.
 pub struct Stream {
@@ -188,6 +191,7 @@ impl Stream {
             live: LiveState::default(),
             changed: Notify::new(),
             pictures_awaited: AtomicUsize::new(0),
+            meetings: Meetings::default(),
             live_end: Mutex::new(None),
             head_start,
         });

@@ -15,6 +15,7 @@ use crate::plan::{BatchFile, BatchPlace, BatchPlan, batch_file, plan_batch};
 use crate::source::{GateGuard, InputOptions};
 
 use super::error::SessionError;
+use super::look_over::{look_over, size_of};
 use super::open::Opener;
 
 /// Where and how a file is made.
@@ -26,6 +27,27 @@ pub struct FileOrder {
     pub base_url: String,
     /// Time without progress after which an encoder counts as hung.
     pub stall_timeout: Duration,
+}
+
+/// What holds for every file that is made.
+#[derive(Debug, Clone, Copy)]
+pub struct FileRules {
+    /// Bytes that all files of one order may have together.
+    pub max_bytes: u64,
+    /// Whether files are looked over before they count as made.
+    pub looks_over: bool,
+    /// Whether encoders stand still while somebody waits for pictures of a stream.
+    pub gives_way: bool,
+}
+
+impl Default for FileRules {
+    fn default() -> Self {
+        FileRules {
+            max_bytes: u64::MAX,
+            looks_over: true,
+            gives_way: false,
+        }
+    }
 }
 
 /// How far a file is.
@@ -66,9 +88,10 @@ impl Opener {
         progress: &watch::Sender<FileProgress>,
         cancel: &CancellationToken,
     ) -> Result<MadeFile, SessionError> {
-        let hardware = self.hardware(order.request.output.hw_accel).await;
         let facts = cancel.run_until_cancelled(self.facts(&order.locator)).await;
         let facts = facts.ok_or(SessionError::Cancelled)??;
+        let wanted = order.request.output.hw_accel;
+        let hardware = self.hardware_for(&facts.probe, wanted).await;
         let mut plan = plan_batch(&facts.probe, &order.request, &hardware, &self.plan)?;
         let place = BatchPlace {
             folder: folder.to_string_lossy().into_owned(),
@@ -100,8 +123,13 @@ impl Opener {
                 (Err(error), _) => return Err(error),
             }
         }
+        let file = batch_file(plan.format);
+        if self.files.looks_over {
+            let looked = look_over(folder, file).await;
+            looked.map_err(SessionError::Encoder)?;
+        }
         Ok(MadeFile {
-            file: batch_file(plan.format),
+            file,
             duration: plan.duration,
             accelerator: plan.accelerator(),
         })
@@ -126,14 +154,27 @@ impl Pass<'_> {
         let invocation = self.plan.pass(self.nth, self.place);
         let mut command = encoder_command(&self.opener.tools, &input, &invocation);
         command.arg("-y");
-        let mut process = Process::spawn(&self.opener.launcher, command, GRACE).await?;
+        let process = Process::spawn(&self.opener.launcher, command, GRACE).await?;
         let stall = self.order.stall_timeout;
         let mut heard = Instant::now();
         let mut reports = process.progress.clone();
+        let mut awaited = self.opener.pictures_awaited.subscribe();
+        let mut stands_still = false;
         let ended_early = loop {
+            let waited_for = *awaited.borrow_and_update() > 0;
+            let yields = self.opener.files.gives_way && waited_for;
+            if yields != stands_still {
+                stands_still = yields;
+                heard = Instant::now();
+                match yields {
+                    true => process.suspend(),
+                    false => process.resume(),
+                }
+            }
             tokio::select! {
                 () = cancel.cancelled() => break Some(SessionError::Cancelled),
-                () = tokio::time::sleep_until(heard + stall) => {
+                _ = awaited.changed() => {}
+                () = tokio::time::sleep_until(heard + stall), if !stands_still => {
                     let reason = format!("no progress for {} s", stall.as_secs());
                     break Some(SessionError::Encoder(reason));
                 }
@@ -144,6 +185,10 @@ impl Pass<'_> {
                         self.tell(progress, report.time_us, report.frame, report.fps, report.speed);
                         if progress.borrow().seconds != before {
                             heard = Instant::now();
+                        }
+                        let most = self.opener.files.max_bytes;
+                        if size_of(Path::new(&self.place.folder)).await > most {
+                            break Some(SessionError::TooLarge(most));
                         }
                     }
                     // It has closed its standard error: it ends.
@@ -157,7 +202,11 @@ impl Pass<'_> {
             return Err(error);
         }
         let exit = process.wait().await;
+        let most = self.opener.files.max_bytes;
         match exit.success() {
+            true if size_of(Path::new(&self.place.folder)).await > most => {
+                Err(SessionError::TooLarge(most))
+            }
             true => Ok(()),
             false => Err(self.failure(
                 &input,

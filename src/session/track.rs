@@ -177,10 +177,13 @@ impl Track {
         if self.id.kind == TrackKind::Video {
             let awaited = state.scheduler.is_waited_for();
             let before = self.awaited.swap(awaited, Ordering::AcqRel);
+            let everywhere = &self.core.context.opener.pictures_awaited;
             if awaited && !before {
                 self.core.pictures_awaited.fetch_add(1, Ordering::AcqRel);
+                everywhere.send_modify(|n| *n += 1);
             } else if before && !awaited {
                 self.core.pictures_awaited.fetch_sub(1, Ordering::AcqRel);
+                everywhere.send_modify(|n| *n -= 1);
             }
         }
         self.core.changed.notify_waiters();
@@ -566,10 +569,20 @@ impl Track {
             && !self.lock().scheduler.serves_request(head)
     }
 
+    /// Whether the stream has these pictures in other sizes too, each to be made with its own cuts.
+    pub(super) fn is_one_of_several_pictures(&self) -> bool {
+        let plan = &self.core.plan;
+        self.id.kind == TrackKind::Video && plan.videos.len() > 1 && !plan.timeline.is_open_ended()
+    }
+
+    /// When somebody last asked for a segment, milliseconds since the gateway started.
+    pub(super) fn asked_ms(&self) -> u64 {
+        self.last_asked_ms.load(Ordering::Relaxed)
+    }
+
     /// Time since somebody asked for a segment.
     pub(super) fn unasked_for(&self) -> Duration {
-        let asked = self.last_asked_ms.load(Ordering::Relaxed);
-        Duration::from_millis(self.core.context.now_ms().saturating_sub(asked))
+        Duration::from_millis(self.core.context.now_ms().saturating_sub(self.asked_ms()))
     }
 
     pub(super) fn note_paused(&self, head: HeadId, paused: bool) {

@@ -340,7 +340,7 @@ impl Bench<'_> {
         seconds: f64,
     ) -> Result<(), SessionError> {
         let (input, gate) = self.videos.opener.input(source)?;
-        let mut process = self.start(&input, second.as_ref(), invocation).await?;
+        let process = self.start(&input, second.as_ref(), invocation).await?;
         let stall = self.videos.settings.encoder_stall;
         let mut reports = process.progress.clone();
         let (mut heard, mut before) = (Instant::now(), 0);
@@ -389,7 +389,7 @@ impl Bench<'_> {
 
     pub(super) async fn ended(
         &self,
-        mut process: Process,
+        process: Process,
         input: &InputOptions,
         gate: Option<&GateGuard>,
     ) -> Result<(), SessionError> {

@@ -43,7 +43,7 @@ impl Bench<'_> {
         let folder = self.folder.to_string_lossy();
         let run = live(&wanted, sound, self.preset(), &folder);
         let (input, gate) = opener.input(source)?;
-        let mut process = self.start(&input, None, &run).await?;
+        let process = self.start(&input, None, &run).await?;
         let mut sent = BTreeSet::new();
         loop {
             let ended = tokio::select! {

@@ -28,6 +28,8 @@ def on_server(event, server):
                 "hw_accels": server.hw_accels,
                 "video_codecs": server.video_codecs,
                 "max_jobs": server.max_jobs,
+                # As the document asks once it has waited.
+                "chosen": client.is_available() and client.get_server().base_url,
                 "healthy": event == "removed" or (
                     getattr(client, "health_check_sync", None) or client.health_check
                 )(server),

@@ -4,8 +4,12 @@ usage: sdk_async.py HOST:PORT SOURCE BAD_SOURCE
 """
 
 import asyncio
+import json
 import sys
+import time
+import urllib.request
 
+import websockets
 from ghoststream import GhostStreamClient, TranscodeStatus
 
 SERVER, SOURCE, BAD_SOURCE = sys.argv[1:]
@@ -74,6 +78,51 @@ async def options():
             assert await client.delete_job(job.job_id)
 
 
+async def raw_socket():
+    """As a client without the SDK listens; it answers pings."""
+    async with GhostStreamClient(manual_server=SERVER) as client:
+        job = await client.transcode(source=SOURCE, start_time=1)
+        async with websockets.connect(f"ws://{SERVER}/ws/progress") as ws:
+            await ws.send(json.dumps({"type": "subscribe", "job_ids": [job.job_id]}))
+            async for message in ws:
+                data = json.loads(message)
+                if data["type"] == "ping":
+                    await ws.send(json.dumps({"type": "pong"}))
+                elif data["type"] == "progress":
+                    assert data["job_id"] == job.job_id and 0 <= data["data"]["progress"] <= 100
+                elif data["type"] == "status_change":
+                    if data["data"]["status"] in ("ready", "error", "cancelled"):
+                        break
+        assert data["data"]["status"] == "ready", data
+        assert await client.delete_job(job.job_id)
+
+
+async def library():
+    """Films made into files one after the other; each is moving for all to see, at least once a second."""
+    async with GhostStreamClient(manual_server=SERVER) as client:
+        for resolution in ("1080p", "480p"):
+            job = await client.transcode(source=SOURCE, mode="batch", format="mp4", resolution=resolution)
+            assert job.stream_url is None, job
+            job = await client.wait_for_ready(job.job_id, timeout=3600)
+            assert job.status == "ready", job
+            with urllib.request.urlopen(job.download_url) as answer:
+                assert answer.headers["content-type"] == "video/mp4"
+                assert answer.read(12)[4:8] == b"ftyp"
+            assert await client.delete_job(job.job_id)
+
+
+async def quick():
+    """What is asked for is there in no time, however long the film is."""
+    async with GhostStreamClient(manual_server=SERVER) as client:
+        begun = time.monotonic()
+        job = await client.transcode(source=SOURCE, mode="stream", video_codec="h264", format="hls")
+        job = await client.wait_for_ready(job.job_id, timeout=60)
+        print(f"wait_for_ready: {time.monotonic() - begun:.3f} s")
+        assert job.stream_url.endswith("/master.m3u8"), job
+        assert await client.cancel_job(job.job_id)
+        assert (await client.get_job_status(job.job_id)).status == "cancelled"
+
+
 async def errors():
     async with GhostStreamClient(manual_server=SERVER) as client:
         job = await client.transcode(source=BAD_SOURCE)
@@ -89,5 +138,8 @@ sync_usage()
 asyncio.run(async_usage())
 asyncio.run(transcode_with_progress())
 asyncio.run(options())
+asyncio.run(raw_socket())
+asyncio.run(library())
+asyncio.run(quick())
 asyncio.run(errors())
 print("ok")

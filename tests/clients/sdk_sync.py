@@ -5,6 +5,7 @@ usage: sdk_sync.py HOST:PORT SOURCE BAD_SOURCE
 
 import sys
 import time
+import urllib.request
 
 from ghoststream import GhostStreamClient, TranscodeStatus
 
@@ -35,6 +36,20 @@ with GhostStreamClient(manual_server=SERVER) as client:
     client.cancel_job(seek.job_id)
     assert client.get_job_status(seek.job_id).status in (TranscodeStatus.CANCELLED, TranscodeStatus.READY)
     assert client.delete_job(seek.job_id)
+
+    begun = time.monotonic()
+    text = [{"url": "http://127.0.0.1:9/none.vtt", "label": "English", "language": "en", "default": True}]
+    told = client.transcode(source=SOURCE, start_time=2, subtitles=text)
+    assert client.wait_for_ready(told.job_id).status != TranscodeStatus.ERROR
+    print(f"wait_for_ready: {time.monotonic() - begun:.3f} s")
+    assert client.delete_job(told.job_id)
+
+    made = client.transcode(source=SOURCE, mode="batch", format="mp4", resolution="480p", bitrate="1M")
+    made = client.wait_for_ready(made.job_id, timeout=3600)
+    assert made.status == TranscodeStatus.READY and made.stream_url is None, made
+    with urllib.request.urlopen(made.download_url) as answer:
+        assert answer.read(12)[4:8] == b"ftyp"
+    assert client.delete_job(made.job_id)
 
     bad = client.transcode(source=BAD_SOURCE)
     status = client.get_job_status(bad.job_id)

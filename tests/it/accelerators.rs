@@ -167,30 +167,38 @@ async fn hardware_that_fails_in_mid_stream_is_replaced_without_a_gap_and_rests()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_presets_of_hardware_are_obeyed() {
-    let fake = FakeFfmpeg::new();
-    fake.set_hardware("nvenc");
-    let app = TestApp::with(|c| {
-        fake.use_in(c);
-        c.hardware.prefer_hw_accel = true;
-        c.hardware.nvenc_preset = "p7".into();
-    })
-    .await;
-    make(
-        app.folder.path(),
-        "film.mkv",
-        &[&pictures("25", 2.0)],
-        "-c:v libx264",
-    );
-    let job = app.stream("film.mkv", json!({})).await;
-    app.file(&job, "segment_00000.ts").await;
-    let commands = fake.commands();
-    assert!(
-        commands
-            .iter()
-            .any(|c| c.contains("-c:v h264_nvenc") && c.contains("-preset p7")),
-        "{commands:?}"
-    );
-    app.stop().await;
+    let cases = [
+        ("nvenc", "-preset p7"),
+        ("qsv", "-preset veryslow"),
+        ("videotoolbox", "-realtime 1"),
+        ("vaapi", "-vaapi_device /dev/dri/renderD129"),
+    ];
+    for (accelerator, wanted) in cases {
+        let fake = FakeFfmpeg::new();
+        fake.set_hardware(accelerator);
+        let app = TestApp::with(|c| {
+            fake.use_in(c);
+            c.hardware.prefer_hw_accel = true;
+            c.hardware.nvenc_preset = "p7".into();
+            c.hardware.qsv_preset = "veryslow".into();
+            c.hardware.videotoolbox_preset = "veryfast".into();
+            c.hardware.vaapi_device = "/dev/dri/renderD129".into();
+        })
+        .await;
+        make(
+            app.folder.path(),
+            "film.mkv",
+            &[&pictures("25", 2.0)],
+            "-c:v libx264",
+        );
+        let job = app.stream("film.mkv", json!({})).await;
+        app.file(&job, "segment_00000.ts").await;
+        let commands = fake.commands();
+        let encoder = format!("-c:v h264_{accelerator}");
+        let obeyed = |c: &String| c.contains(&encoder) && c.contains(wanted);
+        assert!(commands.iter().any(obeyed), "{commands:?}");
+        app.stop().await;
+    }
 }
 
 /// Not every machine lacks hardware: whatever is found here must make pictures that are right.

@@ -250,7 +250,11 @@ async fn signed_addresses_outlive_the_gateway_but_not_their_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_allowed_origins_are_told_that_they_may() {
     let good = "https://tv.example.org";
-    let app = TestApp::with(|config| config.security.allowed_origins = vec![good.into()]).await;
+    let app = TestApp::with(|config| {
+        // A host stands for all its pages, as in files of the original.
+        config.security.allowed_origins = vec![good.into(), "192.168.4.1".into()];
+    })
+    .await;
     let allowed = async |origin: &str| {
         let answer = get(&app, "/api/stats", &[("origin", origin)]).await;
         assert_eq!(answer.status, StatusCode::OK);
@@ -258,6 +262,10 @@ async fn only_allowed_origins_are_told_that_they_may() {
     };
     assert_eq!(allowed(good).await.unwrap(), good);
     assert_eq!(allowed("https://evil.example").await, None);
+    let page = "http://192.168.4.1:5000";
+    assert_eq!(allowed(page).await.unwrap(), page);
+    assert_eq!(allowed("http://192.168.4.10:5000").await, None);
+    assert_eq!(allowed("http://192.168.4.1.evil.example").await, None);
     let own = app.gateway.url();
     let socket = async |origin: &str| {
         let headers = [

@@ -159,6 +159,10 @@ async fn gateways_are_found_by_their_callbacks_and_say_good_bye() {
             assert_eq!(server["hw_accels"], serde_json::json!(["software"]));
             assert_eq!(server["has_hw_accel"], false);
             assert_eq!(server["healthy"], true, "{server}");
+            assert!(
+                server["chosen"].as_str().unwrap().starts_with("http://"),
+                "{server}"
+            );
             assert_eq!(server["max_jobs"], 16);
             let codecs = server["video_codecs"].as_array().unwrap();
             assert!(codecs.iter().any(|c| c == "h264"), "{server}");

@@ -61,6 +61,7 @@ fn machine() -> Hardware {
         decoders: names(&["h264"]),
         filters: names(&["zscale", "tonemap"]),
         accelerators: Vec::new(),
+        maps_dolby_vision: false,
     }
 }
 

@@ -18,6 +18,10 @@ mod cli;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod colors;
+#[cfg(test)]
+mod combinations;
+#[cfg(test)]
 mod databases;
 #[cfg(test)]
 mod discovery;
@@ -45,6 +49,8 @@ mod head_starts;
 mod hostile;
 #[cfg(test)]
 mod joined;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
@@ -81,5 +87,7 @@ mod scenes;
 mod sharing;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod together;
 #[cfg(test)]
 mod web_api;

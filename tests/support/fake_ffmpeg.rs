@@ -3,7 +3,7 @@
 //! It is started by a link to it; the link's folder steers it. Each encoder run appends its process
 //! id and its track to `runs` there and its command line to `commands`, then does what the first rule of `rules` that fits says; without
 //! one it becomes the real ffmpeg. A rule is a line of words: `times=N` (fits only N runs; default
-//! all), `track=video|audio` (default both), and one of
+//! all), `track=video|audio|joint` (several videos; default all), and one of
 //!
 //! - `die=N`: delivers N bytes, then exits with 1; `abort=N`: then dies of a signal
 //! - `end=N`: delivers N bytes, then exits with 0
@@ -13,6 +13,7 @@
 //! - `chatter=N`: works, and writes N bytes without a line end to standard error first; dies if it cannot
 //! - `late=MS`: works, but begins after MS milliseconds
 //! - `slow=N`: delivers N bytes a second
+//! - `spoil=NAME`: makes a whole file, then cuts NAME beside it down to 100 bytes; exits with 0
 //! - `orphan=N`: as `die`, but leaves a process behind that keeps standard error open
 //!
 //! With `encoder=NAME` a rule fits only encoders of that hardware (see `fake_hardware.rs`).
@@ -105,6 +106,7 @@ fn main() {
             sleep(Duration::from_millis(number()));
             become_real(&args)
         }
+        "spoil" => spoil(&args, &argument),
         "slow" => deliver(&args, u64::MAX, Some(number())),
         "orphan" => {
             deliver(&args, number(), None);
@@ -135,10 +137,11 @@ fn fail(text: &str) -> ! {
 
 /// Notes the run and finds the verb and argument of its rule.
 fn rule_for(folder: &Path, args: &[OsString]) -> io::Result<Option<(String, String)>> {
-    let track = if args.iter().any(|a| a == "-vn") {
-        "audio"
-    } else {
-        "video"
+    let has = |word: &str| args.iter().any(|a| a == word);
+    let track = match (has("-vn"), has("pipe:4")) {
+        (true, _) => "audio",
+        (false, true) => "joint",
+        (false, false) => "video",
     };
     let mut runs = OpenOptions::new()
         .append(true)
@@ -239,6 +242,23 @@ fn deliver(args: &[OsString], limit: u64, bytes_per_second: Option<u64>) {
     // It may have ended by itself meanwhile.
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Lets the real ffmpeg end, then damages a file in the folder of its playlist.
+fn spoil(args: &[OsString], name: &str) {
+    let ended = Command::new("ffmpeg").args(args).status();
+    let playlist = args
+        .iter()
+        .map(Path::new)
+        .find(|a| a.extension().is_some_and(|e| e == "m3u8"));
+    let file = playlist.map(|p| p.with_file_name(name));
+    let cut = file.and_then(|f| OpenOptions::new().write(true).open(f).ok());
+    let cut = cut.is_some_and(|f| f.set_len(100).is_ok());
+    exit(if cut && ended.is_ok_and(|s| s.success()) {
+        0
+    } else {
+        1
+    })
 }
 
 /// Bytes of xorshift.

@@ -54,7 +54,7 @@ pub(crate) fn played(args: &[OsString]) -> Vec<OsString> {
         let text = arg.to_str().unwrap_or_default();
         match text {
             "-vaapi_device" | "-rc" | "-rc_mode" | "-no-scenecut" | "-quality" | "-forced_idr"
-            | "-preset" => {
+            | "-preset" | "-realtime" => {
                 args.next();
             }
             "-c:v" => {
