@@ -3,6 +3,7 @@
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::{Picture, ask, body, clock, make, quoted, second};
 use crate::app::TestApp;
@@ -173,7 +174,8 @@ async fn what_is_out_of_reach_is_not_called_no_media() {
     // It speaks no TLS, and no RTSP.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = format!("{}/film.mp4", listener.local_addr().unwrap());
-    let refusing = tokio::spawn(async move {
+    let mut refusing = JoinSet::new();
+    refusing.spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut some = [0; 4096];
@@ -194,7 +196,6 @@ async fn what_is_out_of_reach_is_not_called_no_media() {
             assert!(text.contains("url: the source cannot be reached"), "{text}");
         }
     }
-    refusing.abort();
     app.stop().await;
 }
 
