@@ -59,6 +59,8 @@ interface Props {
 
 /** How long the controls stay when nobody moves. */
 const STAY_MS = 2600;
+/** Who is not further behind sees what happens now. */
+const LIVE_EDGE_S = 10;
 const RATES = ['0.5', '0.75', '1', '1.25', '1.5', '2'];
 
 /** A video with its controls. */
@@ -277,6 +279,17 @@ export function Player(props: Props) {
             <span class="time">
               {clock(view.seekingTo ?? view.position)} <span class="time-of">/ {duration > 0 ? clock(duration) : 'live'}</span>
             </span>
+            {props.map?.open_ended === true && (
+              <button
+                type="button"
+                class="control live-edge"
+                data-there={duration - view.position < LIVE_EDGE_S}
+                title="To what happens now"
+                onClick={() => seek(duration - LIVE_EDGE_S / 2)}
+              >
+                Live
+              </button>
+            )}
             <span class="stretch" />
             {choices.subtitles.length > 0 && (
               <Menu
