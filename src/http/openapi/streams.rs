@@ -6,7 +6,7 @@ use crate::media::{AudioChoice, HwAccel, MaxResolution, Mode, OutputFormat, Vide
 
 use super::build::{
     Described, Shape, count, delete, field, flag, get, list, map, named, number, number_in, object,
-    one_of, optional, or_null, post, some_text, text, text_of, time, whole,
+    one_of, optional, or_null, pair, post, some_text, text, text_of, time, whole,
 };
 use super::{job_id, maybe_text};
 
