@@ -10,13 +10,15 @@ CLIPS = {
     "1080p.mkv": (1920, 1080, 8_000_000),
     "720p.mp4": (1280, 720, 4_000_000),
 }
+# What long films are made of.
+MODEST = {"modest-720p.mp4": (1280, 720, 1_000_000)}
 RATE = 30
 
 
 def make(folder, name, seconds, ffmpeg):
     """The path of a clip: H.264 with B frames and the encoder's own key frame distance, a moving
     picture under noise, AAC stereo at 48 kHz."""
-    width, height, bits = CLIPS[name]
+    width, height, bits = (CLIPS | MODEST)[name]
     path = os.path.join(folder, f"{seconds}s-{name}")
     if os.path.exists(path):
         return path
@@ -58,6 +60,12 @@ def shortened(path, seconds, ffmpeg, folder):
         subprocess.run([ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *copy, part], check=True)
         os.replace(part, short)
     return short
+
+
+def repeated(path, times, to, ffmpeg):
+    """A file played again and again, copied to `to`."""
+    copy = ["-stream_loop", str(times - 1), "-i", path, "-c", "copy", "-movflags", "+faststart", to]
+    subprocess.run([ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *copy], check=True)
 
 
 def describe(path, ffprobe):

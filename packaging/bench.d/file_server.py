@@ -1,6 +1,7 @@
 """A static file server with ranges, in a process of its own: `python3 file_server.py FOLDER`.
 
-Prints its port and serves until its standard input ends.
+Prints its port and serves until its standard input ends. `/sent` is the number of bytes of files that it has
+sent so far.
 """
 
 import http.server
@@ -9,6 +10,7 @@ import re
 import socketserver
 import sys
 import threading
+from urllib.parse import unquote
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -21,7 +23,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(True)
 
     def answer(self, with_body):
-        path = os.path.join(self.server.folder, os.path.basename(self.path))
+        if self.path == "/sent":
+            text = str(self.server.sent).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+            return
+        path = os.path.join(self.server.folder, os.path.basename(unquote(self.path)))
         try:
             file = open(path, "rb")
         except OSError:
@@ -58,6 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
                 first += sent
+                with self.server.lock:
+                    self.server.sent += sent
 
     def log_message(self, *_):
         pass
@@ -65,6 +76,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
+    lock = threading.Lock()
+    sent = 0
 
 
 if __name__ == "__main__":

@@ -14,25 +14,27 @@ ENCODERS = {
 
 
 def project(gateway, source, encoder, name):
-    """Seconds from the request to the joined file, and of these until scenes are handed out."""
+    """Seconds from the request to the joined file, of these until scenes are handed out and for joining; scenes."""
     began = time.monotonic()
     body = {"input": [source], "encoder": encoder, "encoder_params": ENCODERS[encoder][0], "id": name}
     answer = gateway.json("POST", "/api/add_project", body)
     if not answer["success"]:
         raise RuntimeError(answer["reason"])
-    ready = None
+    ready = encoded = None
     while True:
         state = gateway.json("GET", f"/api/get_project/{name}")
         if state["status"] == "ready" and ready is None:
             ready = time.monotonic() - began
+        if state["total_jobs"] and state["jobs"] == 0 and encoded is None:
+            encoded = time.monotonic() - began
         if state["status"] == "complete":
             break
         if state["status"] == "failed":
             raise RuntimeError(state["reason"])
-        time.sleep(0.1)
+        time.sleep(0.05)
     wall = time.monotonic() - began
     gateway.json("POST", f"/api/delete_project/{name}", {})
-    return wall, ready or wall, len(state["scenes"])
+    return wall, ready or wall, wall - encoded, len(state["scenes"])
 
 
 def single(source, encoder, folder):

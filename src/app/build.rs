@@ -102,6 +102,7 @@ pub async fn opener(
         cache: Arc::default(),
         authorization: None,
         is_sparing: false,
+        beginning: None,
         open_within: OPEN_WITHIN,
         policy,
         plan,
@@ -269,6 +270,7 @@ pub(super) fn effective_settings(config: &Config, origins: &Origins) -> Effectiv
             allowed: s.allowed,
             is_secret: s.is_secret,
             is_set: s.is_set,
+            is_default: s.is_default,
         });
     told.collect()
 }

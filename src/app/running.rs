@@ -166,7 +166,12 @@ pub async fn start_on(
     let state = AppState {
         registry: registry.clone(),
         batches: batches.await?,
-        sockets: RunnerSockets::new(&videos, &work, &cancel),
+        sockets: RunnerSockets::new(
+            &videos,
+            config.server.advertised_url.as_ref(),
+            &work,
+            &cancel,
+        ),
         videos,
         dispatcher,
         artifacts,

@@ -31,6 +31,8 @@ pub struct Setting {
     /// Its value is never shown.
     pub is_secret: bool,
     pub is_set: bool,
+    /// It is what it would be had nobody set it. A file may well say what holds anyway.
+    pub is_default: bool,
 }
 
 /// All keys in the order of the manual, without secrets: values of secret keys are left out, passwords
@@ -38,14 +40,14 @@ pub struct Setting {
 pub fn describe(config: &Config, origins: &Origins) -> Vec<Setting> {
     // What was read from YAML can be written as YAML.
     let tree = serde_yaml::to_value(config).unwrap_or_default();
+    let defaults = serde_yaml::to_value(Config::default()).unwrap_or_default();
     let told = KEYS.iter().map(|key| {
-        let (section, name) = key.name.split_once('.').unwrap_or(("", key.name));
-        let value = tree.get(section).and_then(|s| s.get(name));
-        let value = value.cloned().unwrap_or_default();
+        let value = value_of(&tree, key.name);
         let is_secret = SECRET_ENDINGS.iter().any(|end| key.name.ends_with(end));
         Setting {
             key: key.name,
             is_set: !value.is_null(),
+            is_default: value == value_of(&defaults, key.name),
             value: match is_secret {
                 true => Value::Null,
                 false => without_passwords(value),
@@ -56,6 +58,12 @@ pub fn describe(config: &Config, origins: &Origins) -> Vec<Setting> {
         }
     });
     told.collect()
+}
+
+fn value_of(tree: &Value, key: &str) -> Value {
+    let (section, name) = key.split_once('.').unwrap_or(("", key));
+    let value = tree.get(section).and_then(|s| s.get(name));
+    value.cloned().unwrap_or_default()
 }
 
 fn without_passwords(value: Value) -> Value {
@@ -109,6 +117,19 @@ mod tests {
         assert_eq!(port.value, Value::from(9000));
         assert_eq!(port.origin, Origin::Flag("--port"));
         assert_eq!(setting(&all, "server.host").origin, Origin::Default);
+    }
+
+    #[test]
+    fn what_a_file_says_as_it_is_anyway_is_the_default() {
+        let mut config = Config::default();
+        config.server.max_connections += 1;
+        config.security.api_key = Some("opensesame".into());
+        let file = || Origin::File("ghoststream.yaml".into());
+        let origins = Origins::from([("server.port", file()), ("server.max_connections", file())]);
+        let all = describe(&config, &origins);
+        assert!(setting(&all, "server.port").is_default);
+        assert!(!setting(&all, "server.max_connections").is_default);
+        assert!(!setting(&all, "security.api_key").is_default);
     }
 
     #[test]

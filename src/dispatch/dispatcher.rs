@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -105,6 +105,11 @@ impl Dispatcher {
 
     pub fn now(&self) -> UnixMillis {
         self.clock.now()
+    }
+
+    /// A number that changes whenever there is new work, here or on another gateway of the same database.
+    pub fn work(&self) -> watch::Receiver<u64> {
+        self.signal.subscribe()
     }
 
     /// Every job after each of its changes on this gateway. Who is too slow misses some.

@@ -211,7 +211,10 @@ impl LocalDesk {
             codecs: None,
         };
         let deadline = Instant::now() + wait;
+        let mut work = self.dispatcher.work();
         loop {
+            // Marked before looking, so that work that comes meanwhile is seen.
+            work.mark_unchanged();
             let offers = self.dispatcher.offers(&self.worker, &wanted, LOOK_AT);
             let (offers, now) = (offers.await?, self.dispatcher.now());
             let waited = |j: &&Job| now.since(j.updated_at) >= self.patience_for(j);
@@ -226,7 +229,8 @@ impl LocalDesk {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            // Either way it is time to look; the sender lives as long as the dispatcher.
+            let _ = tokio::time::timeout(LOOK_EVERY, work.changed()).await;
         }
     }
 

@@ -12,8 +12,8 @@ use crate::ffmpeg::{
 use crate::job::{Failure, Measured, SceneSpec};
 use crate::media::{LocalFile, SceneEncoder, SourceLocator};
 use crate::plan::scenes::{
-    EncodePlace, Measuring, OptionError, QuantiserSearch, ScenePass, ScenePasses, SceneWork,
-    plan_scene, quantisers, read_scores, translate,
+    EncodePlace, GRAIN_FILE, Measuring, OptionError, QuantiserSearch, ScenePass, ScenePasses,
+    SceneWork, plan_scene, quantisers, read_scores, translate,
 };
 use crate::session::{FileProgress, Opener};
 use crate::source::{InputOptions, ffmpeg_input_options};
@@ -190,6 +190,7 @@ impl SceneShop<'_> {
             rate: spec.rate,
             quantiser,
             is_probe,
+            has_grain: spec.grain.is_some(),
         };
         let folder = self.folder.to_string_lossy();
         let programs = &self.opener.tools.programs;
@@ -287,10 +288,17 @@ impl SceneShop<'_> {
     }
 }
 
-/// The artifact that holds the pictures of a scene.
-pub(super) fn segment_of(spec: &SceneSpec) -> Result<ArtifactName, Failure> {
-    let name = spec.segment.parse();
-    name.map_err(|_| never("the job names no segment"))
+/// What a scene is made of: artifacts, and the names of their files in its folder.
+pub(super) fn parts_of(spec: &SceneSpec) -> Result<Vec<(ArtifactName, &'static str)>, Failure> {
+    let segment = spec.segment.parse();
+    let segment = segment.map_err(|_| never("the job names no segment"))?;
+    let mut parts = vec![(segment, SEGMENT)];
+    if let Some(grain) = &spec.grain {
+        let grain = grain.parse();
+        let grain = grain.map_err(|_| never("the job names no table of film grain"))?;
+        parts.push((grain, GRAIN_FILE));
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]

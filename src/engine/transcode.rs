@@ -89,9 +89,11 @@ impl Shop {
         progress: &watch::Sender<FileProgress>,
     ) -> Result<Made, Failure> {
         let folder = self.new_folder(work).await?;
-        let (name, path) = (scene::segment_of(spec)?, folder.join(scene::SEGMENT));
-        let fetched = insist(|| desk.fetch(&name, &path)).await;
-        fetched.map_err(|e| again(format!("the scene cannot be fetched: {e}")))?;
+        for (name, file) in scene::parts_of(spec)? {
+            let path = folder.join(file);
+            let fetched = insist(|| desk.fetch(&name, &path)).await;
+            fetched.map_err(|e| again(format!("the scene cannot be fetched: {e}")))?;
+        }
         let shop = SceneShop {
             opener: &self.opener,
             spec,

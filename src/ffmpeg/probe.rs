@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::base::MediaTime;
-use crate::media::{ParseProbeError, SourceProbe};
+use crate::media::{HdrMetadata, ParseProbeError, SourceProbe};
 use crate::source::InputOptions;
 
 use super::command::apply_environment;
@@ -89,6 +89,32 @@ pub async fn scan_duration(
         Some(pts + fields.next().and_then(Result::ok).unwrap_or(0.0))
     });
     ends.reduce(f64::max).map(MediaTime::from_secs_f64)
+}
+
+/// What `input` says of its light: the container, or the first picture of stream `stream`. `None`: nothing,
+/// or it cannot be found out within `limit`. Cancel-safe as [`probe_source`].
+pub async fn probe_hdr(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    stream: u32,
+    limit: Duration,
+) -> Option<HdrMetadata> {
+    let stream = stream.to_string();
+    let args = [
+        "-select_streams",
+        &stream,
+        "-read_intervals",
+        "%+#1",
+        "-show_frames",
+        "-show_streams",
+        "-show_entries",
+        "stream=index:stream_side_data_list:frame=pts:frame_side_data_list",
+        "-of",
+        "json",
+    ];
+    let (json, _) = run(tools, launcher, input, &args, limit).await.ok()?;
+    HdrMetadata::from_ffprobe_json(&json)
 }
 
 /// What came of decoding a file from its beginning to its end.

@@ -79,6 +79,19 @@ impl LiveList {
         !before.ended && self.first >= before.first && (further || self.ended)
     }
 
+    /// The same up to the first segment that is not there yet (`is_there`); `None`: none is.
+    pub fn up_to_missing(&self, is_there: impl Fn(&str) -> bool) -> Option<LiveList> {
+        let there = self.segments.iter().take_while(|(_, name)| is_there(name));
+        let segments: Vec<_> = there.cloned().collect();
+        let ended = self.ended && segments.len() == self.segments.len();
+        (!segments.is_empty()).then_some(LiveList {
+            target_seconds: self.target_seconds,
+            first: self.first,
+            segments,
+            ended,
+        })
+    }
+
     pub fn lists(&self, chunk: &str) -> bool {
         self.segments.iter().any(|(_, name)| name == chunk)
     }
@@ -138,6 +151,33 @@ pub fn live_master(text: &str, fps_of: &BTreeMap<u32, u32>) -> Result<String, Up
     }
 }
 
+/// A master playlist of [`live_master`] as far as the playlists that it names are there (`is_there`);
+/// `None`: players must wait. A stream that has `ended` goes without the renditions that never came.
+pub fn playable_master(text: &str, is_there: impl Fn(&str) -> bool, ended: bool) -> Option<String> {
+    let (mut out, mut variants) = (String::new(), 0);
+    let mut described = None;
+    for line in text.lines() {
+        if line.starts_with("#EXT-X-STREAM-INF:") {
+            described = Some(line);
+        } else if line.starts_with('#') {
+            let uri = line.strip_prefix("#EXT-X-MEDIA:");
+            let uri = uri.and_then(|attributes| attribute(attributes, "URI"));
+            if uri.is_some_and(|uri| !is_there(uri)) {
+                return None;
+            }
+            let _ = writeln!(out, "{line}");
+        } else if let Some(described) = described.take() {
+            if is_there(line) {
+                let _ = writeln!(out, "{described}\n{line}");
+                variants += 1;
+            } else if !ended {
+                return None;
+            }
+        }
+    }
+    (variants > 0).then_some(out)
+}
+
 fn shorter_side(attributes: &str) -> Option<u32> {
     let (width, height) = attribute(attributes, "RESOLUTION")?.split_once('x')?;
     let (width, height): (u32, u32) = (width.parse().ok()?, height.parse().ok()?);
@@ -176,6 +216,18 @@ mod tests {
         assert!(ended.follows(&before) && !list(9, 9).follows(&ended));
         assert!(ended.text().ends_with("2-000007.ts\n#EXT-X-ENDLIST\n"));
         assert_eq!(LiveList::parse(&ended.text()), Ok(ended));
+    }
+
+    #[test]
+    fn segments_are_listed_when_they_are_there() {
+        let ended = LiveList {
+            ended: true,
+            ..list(3, 3)
+        };
+        assert_eq!(ended.up_to_missing(|_| true), Some(ended.clone()));
+        let some = ended.up_to_missing(|name| name != "2-000004.ts").unwrap();
+        assert_eq!((some.first, some.segments.len(), some.ended), (3, 1, false));
+        assert_eq!(ended.up_to_missing(|_| false), None);
     }
 
     #[test]
@@ -225,5 +277,23 @@ mod tests {
         assert_eq!(live_master(&told, &fps).unwrap(), told);
         let outside = text.replace("1.m3u8", "http://elsewhere/1.m3u8");
         assert_eq!(live_master(&outside, &fps), Err(UploadedError::Line(5)));
+    }
+    #[test]
+    fn a_master_names_no_playlist_that_is_not_there() {
+        let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",URI=\"0.m3u8\"\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=1\n1.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\n2.m3u8\n";
+        let of = |there: &[&str], ended| playable_master(text, |name| there.contains(&name), ended);
+        assert_eq!(
+            of(&["0.m3u8", "1.m3u8", "2.m3u8"], false).as_deref(),
+            Some(text)
+        );
+        assert_eq!(of(&["0.m3u8", "2.m3u8"], false), None);
+        assert_eq!(of(&["1.m3u8", "2.m3u8"], true), None);
+        let rest = of(&["0.m3u8", "2.m3u8"], true).unwrap();
+        assert!(
+            rest.ends_with("BANDWIDTH=2\n2.m3u8\n") && !rest.contains("1.m3u8"),
+            "{rest}"
+        );
+        assert_eq!(of(&["0.m3u8"], true), None);
     }
 }

@@ -8,7 +8,7 @@ mod timeline;
 mod uploaded;
 mod webvtt;
 
-pub use live_list::{LiveList, is_chunk_name, is_list_name, live_master};
+pub use live_list::{LiveList, is_chunk_name, is_list_name, live_master, playable_master};
 pub use playlist::{MasterEntry, MediaPlaylist, PlaylistKind, master_playlist};
 pub use schedule::{Action, Ending, HeadId, Scheduler, WaiterId};
 pub use timeline::{AudioCuts, Grid, SegmentTimeline};

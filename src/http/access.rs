@@ -16,12 +16,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::body::linger;
 use super::distconv;
-use super::error::ApiError;
+use super::error::{ApiError, QueryRefusal};
 use super::grav1;
 use super::links::{BadToken, Signer, TOKEN_PARAMETER, job_of_file};
 use super::openapi;
 use super::peertube;
 use super::presence::Peer;
+use super::queries;
 use super::state::AppState;
 
 /// The section `security` of the configuration, as far as it concerns requests.
@@ -111,7 +112,11 @@ impl Access {
         let told = |text| Err(ApiError::new(StatusCode::UNAUTHORIZED, text));
         let token = parameter(request, TOKEN_PARAMETER);
         let subject = job_of_file(path).map(|job| job.to_string());
-        match (subject.or_else(|| grav1::project_of_file(path)), token) {
+        let subject = subject.or_else(|| grav1::project_of_file(path));
+        match (
+            subject.or_else(|| queries::sheet_subject(request.uri())),
+            token,
+        ) {
             (Some(subject), Some(token)) => match signer.check(&token, subject, now()) {
                 Ok(()) => Ok(()),
                 Err(BadToken::Expired) => {
@@ -225,15 +230,16 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     let counted = is_counted(request.method(), request.uri().path());
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     if counted && let Err(wait) = count() {
-        return too_many(wait);
+        return too_many(&path, wait);
     }
     match app.access.check(&request) {
         Ok(()) => next.run(request).await,
         Err(error) => {
             linger(&app, request.into_body());
             match count() {
-                Err(wait) if !counted => too_many(wait),
+                Err(wait) if !counted => too_many(&path, wait),
                 _ if distconv::is_own(&path) => distconv::unauthorised(&headers),
+                _ if queries::is_own(&path) => queries::unauthorised(&error),
                 _ if peertube::is_own(&path) => peertube::unauthorised(&error),
                 _ => {
                     let mut response = error.into_response();
@@ -248,10 +254,14 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     }
 }
 
-fn too_many(wait: Duration) -> Response {
+fn too_many(path: &str, wait: Duration) -> Response {
     let seconds = wait.as_secs() + 1;
     let text = format!("too many requests; try again in {seconds} s");
-    let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).into_response();
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = match queries::is_own(path) {
+        true => QueryRefusal::new(status, text).into_response(),
+        false => ApiError::new(status, text).into_response(),
+    };
     let seconds = HeaderValue::from(seconds);
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response

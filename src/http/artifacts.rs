@@ -1,11 +1,13 @@
 //! `/api/v2/artifacts/JOB/FILE`: results of queued work, in and out.
 
+use std::ops::Range;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -14,8 +16,8 @@ use crate::base::LeaseToken;
 use crate::dispatch::DispatchError;
 use crate::job::Refused;
 
-use super::body::{Part, part};
 use super::error::ApiError;
+use super::ranges::{self, Asked, Finished};
 use super::server::LongBody;
 use super::state::AppState;
 
@@ -81,85 +83,34 @@ pub(super) async fn upload(
 pub(super) async fn download(
     State(app): State<AppState>,
     Path((job, file)): Path<(String, String)>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let name = name_of(&job, &file)?;
-    give(&app.artifacts, &name, &method, &headers).await
+    give(&app.artifacts, &name, &asked).await
 }
 
-/// An artifact, or the part that is asked for (RFC 9110 sections 13.1.2 and 14).
+/// An artifact, or the part that is asked for that the client does not have yet.
 pub(super) async fn give(
     artifacts: &ArtifactStore,
     name: &ArtifactName,
-    method: &Method,
-    headers: &HeaderMap,
+    asked: &Asked,
 ) -> Result<Response, ApiError> {
     let facts = artifacts.facts(name).await?;
     let size = facts.size_bytes;
-    if is_known(headers, facts.etag.as_deref()) {
-        let mut response = StatusCode::NOT_MODIFIED.into_response();
-        if let Some(etag) = &facts.etag {
-            put(&mut response, header::ETAG, etag);
-        }
-        return Ok(response);
-    }
-    let wanted = match part(headers.get(header::RANGE), size) {
-        _ if *method == Method::HEAD => Part::All,
-        part => part,
+    let whole = Finished {
+        length: size,
+        tag: facts.etag.as_deref(),
     };
-    let (status, range, length) = match wanted {
-        Part::All => (StatusCode::OK, None, size),
-        Part::Bytes(first, last) => {
-            let range = Some(first..last + 1);
-            (StatusCode::PARTIAL_CONTENT, range, last - first + 1)
-        }
-        Part::Unsatisfiable => {
-            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "Range not satisfiable");
-            let mut response = error.into_response();
-            put(
-                &mut response,
-                header::CONTENT_RANGE,
-                &format!("bytes */{size}"),
-            );
-            return Ok(response);
-        }
+    let read = async |range: Range<u64>| {
+        let range = (range != (0..size)).then_some(range);
+        Ok(Body::from_stream(artifacts.read(name, range).await?.bytes))
     };
-    let body = match *method {
-        Method::HEAD => Body::empty(),
-        _ => Body::from_stream(artifacts.read(name, range.clone()).await?.bytes),
-    };
-    let mut response = (status, body).into_response();
-    if let Some(range) = range {
-        let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-        put(&mut response, header::CONTENT_RANGE, &text);
-    }
-    put(&mut response, header::CONTENT_LENGTH, &length.to_string());
-    put(&mut response, header::ACCEPT_RANGES, "bytes");
-    let kind = mime_guess::from_path(name.file()).first_or_octet_stream();
-    put(&mut response, header::CONTENT_TYPE, kind.essence_str());
-    if let Some(etag) = &facts.etag {
-        put(&mut response, header::ETAG, etag);
+    let mut response = ranges::answer::<ApiError>(asked, whole, read).await?;
+    if response.status().is_success() {
+        let kind = mime_guess::from_path(name.file()).first_or_octet_stream();
+        if let Ok(kind) = HeaderValue::from_str(kind.essence_str()) {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
     }
     Ok(response)
-}
-
-/// Whether the client has this version already.
-fn is_known(headers: &HeaderMap, etag: Option<&str>) -> bool {
-    let wanted = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|v| v.to_str().ok());
-    let (Some(wanted), Some(etag)) = (wanted, etag) else {
-        return false;
-    };
-    let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let mut tags = wanted.split(',').map(plain);
-    tags.any(|tag| tag == "*" || tag == plain(etag))
-}
-
-fn put(response: &mut Response, name: header::HeaderName, value: &str) {
-    // Ours are all of plain ASCII.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
 }

@@ -18,6 +18,8 @@ use crate::session::SessionError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::store::StoreError;
 
+use super::ranges::Unsatisfiable;
+
 /// An answer that is an error, in GhostStream's shape: `{"detail": ...}`.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -125,13 +127,29 @@ impl From<ScenesError> for ApiError {
     fn from(error: ScenesError) -> Self {
         let status = match error {
             ScenesError::NoSuchProject | ScenesError::NoSuchScene => StatusCode::NOT_FOUND,
-            ScenesError::InputsNotFound(_) => StatusCode::BAD_REQUEST,
+            ScenesError::InputsNotFound(_) | ScenesError::BadGrain { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             ScenesError::Exist(_) | ScenesError::NotNow(_) => StatusCode::CONFLICT,
             ScenesError::Dispatch(error) => return error.into(),
             ScenesError::Store(error) => return DispatchError::from(error).into(),
             ScenesError::Artifact(error) => return error.into(),
         };
         ApiError::new(status, error.to_string())
+    }
+}
+
+const UNSATISFIABLE: &str = "Range not satisfiable";
+
+impl From<Unsatisfiable> for ApiError {
+    fn from(_: Unsatisfiable) -> Self {
+        ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, UNSATISFIABLE)
+    }
+}
+
+impl From<Unsatisfiable> for QueryRefusal {
+    fn from(_: Unsatisfiable) -> Self {
+        QueryRefusal::new(StatusCode::RANGE_NOT_SATISFIABLE, UNSATISFIABLE)
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// `path` begins with a slash and has no query.
+    /// `path` begins with a slash.
     pub(super) fn to(&self, path: &str) -> String {
         let url = format!("{}{path}", self.base);
         match &self.token {

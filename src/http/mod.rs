@@ -24,6 +24,7 @@ mod presence;
 mod progress;
 mod progress_session;
 mod queries;
+mod ranges;
 mod readiness;
 mod router;
 mod server;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -22,8 +22,10 @@ use crate::media::query::{
 use crate::queries::{Prepared, Queries, Query, QueryError};
 
 use super::body::unmeasured;
-use super::error::QueryRefusal;
+use super::error::{ApiError, QueryRefusal};
+use super::links::TOKEN_PARAMETER;
 use super::peertube;
+use super::ranges::{self, Asked};
 use super::state::AppState;
 
 /// Credentials for the source, in the form of an `Authorization` header.
@@ -31,6 +33,28 @@ const SOURCE_AUTHORIZATION: HeaderName = HeaderName::from_static("x-source-autho
 
 /// Answers are asked for anew after this time, mostly to hear that they have not changed.
 const MAX_AGE_SECONDS: u32 = 300;
+
+const STORYBOARD: &str = "/storyboard";
+
+/// The parameter with a sheet's number.
+const SHEET: &str = "sheet";
+
+/// Paths that are answered in the shape of media queries. `/video` and what lies below it is PeerTube's.
+pub(super) fn is_own(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    let own = ["version", "thumb", "webm", "preview", "storyboard", "meta"];
+    path == "/video" || first.is_some_and(|first| own.contains(&first))
+}
+
+/// What a client hears that did not give the gateway's key.
+pub(super) fn unauthorised(error: &ApiError) -> Response {
+    let text = error.text().unwrap_or_default();
+    let mut response = QueryRefusal::new(StatusCode::UNAUTHORIZED, text).into_response();
+    let scheme = HeaderValue::from_static("Bearer");
+    let headers = response.headers_mut();
+    headers.insert(header::WWW_AUTHENTICATE, scheme);
+    response
+}
 
 /// The routes, with and without a trailing slash.
 pub(super) fn routes(state: &AppState) -> Router<AppState> {
@@ -42,7 +66,7 @@ pub(super) fn routes(state: &AppState) -> Router<AppState> {
         ("/video", get(thumb)),
         ("/webm", get(webm)),
         ("/preview", get(preview)),
-        ("/storyboard", get(storyboard)),
+        (STORYBOARD, get(storyboard)),
         ("/meta", get(meta)),
     ] {
         let handler = handler.fallback(method_not_allowed);
@@ -70,17 +94,19 @@ async fn not_found() -> QueryRefusal {
     QueryRefusal::new(StatusCode::NOT_FOUND, "there is no such path")
 }
 
-/// With `queries.legacy_errors`, refusals say so in the body only, as the original's did.
+/// With `queries.legacy_errors`, refusals say so in the body only, as the original's did; it knew one
+/// other status, for methods.
 async fn legacy(State(app): State<AppState>, request: Request<Body>, next: Next) -> Response {
     let mut response = next.run(request).await;
     let status = response.status();
-    if app.legacy_query_errors && (status.is_client_error() || status.is_server_error()) {
+    let is_refusal = status.is_client_error() || status.is_server_error();
+    if app.legacy_query_errors && is_refusal && status != StatusCode::METHOD_NOT_ALLOWED {
         *response.status_mut() = StatusCode::OK;
     }
     response
 }
 
-async fn version(State(app): State<AppState>, headers: HeaderMap) -> Response {
+async fn version(State(app): State<AppState>, asked: Asked) -> Result<Response, QueryRefusal> {
     let text = app.queries.ffmpeg_version_text();
     let words = |start: &str| -> Vec<&str> {
         let line = text.lines().find_map(|l| l.trim().strip_prefix(start));
@@ -104,42 +130,44 @@ async fn version(State(app): State<AppState>, headers: HeaderMap) -> Response {
     });
     let body = Bytes::from(body.to_string());
     let tag = content_tag(&body);
-    finished(body, "application/json", &tag, &headers, false)
+    finished(body, "application/json", &tag, &asked).await
 }
 
 async fn thumb(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, QueryRefusal> {
     let p = parameters(query);
     p.url()?;
     let query = ThumbQuery::read(&p)?;
     let kind = picture_type(query.format);
-    whole(&app.queries, &p, Query::Thumb(query), kind, &headers).await
+    whole(&app.queries, &p, Query::Thumb(query), kind, &asked).await
 }
 
 /// `/video/`: the picture of a source that is named, else the list of videos.
 async fn thumb_or_videos(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Response {
     let named = parameters(query.clone())
         .text("url")
         .is_ok_and(|u| u.is_some());
     match named {
-        true => thumb(State(app), RawQuery(query), headers)
+        true => thumb(State(app), RawQuery(query), asked)
             .await
             .into_response(),
-        false => peertube::list(State(app), headers).await.into_response(),
+        false => peertube::list(State(app), asked.headers)
+            .await
+            .into_response(),
     }
 }
 
 async fn preview(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, QueryRefusal> {
     let p = parameters(query);
     p.url()?;
@@ -150,36 +178,58 @@ async fn preview(
         PreviewFormat::Webp => "image/webp",
         PreviewFormat::Mp4 => "video/mp4",
     };
-    whole(&app.queries, &p, Query::Preview(query), kind, &headers).await
+    whole(&app.queries, &p, Query::Preview(query), kind, &asked).await
 }
 
 async fn meta(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, QueryRefusal> {
     let p = parameters(query);
     p.url()?;
     let query = Query::Meta(MetaQuery::read(&p)?);
-    whole(&app.queries, &p, query, "application/json", &headers).await
+    whole(&app.queries, &p, query, "application/json", &asked).await
+}
+
+/// What the token of a sheet's address is for: all sheets of one list, which have the same query but for
+/// their number.
+pub(super) fn sheet_subject(uri: &Uri) -> Option<String> {
+    let pairs = uri.query().filter(|_| uri.path() == STORYBOARD)?.split('&');
+    let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let (own, shared): (Vec<&str>, Vec<&str>) =
+        pairs.partition(|pair| [SHEET, TOKEN_PARAMETER].contains(&name(pair).as_str()));
+    own.iter()
+        .any(|pair| name(pair) == SHEET)
+        .then(|| shared.join("&"))
 }
 
 /// The list of pictures, or a sheet that it names.
 async fn storyboard(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, QueryRefusal> {
     let p = parameters(query);
     let url = p.url()?;
     let query = StoryboardQuery::read(&p)?;
-    let asked = Query::Storyboard(query.clone());
+    let question = Query::Storyboard(query.clone());
     if query.sheet.is_some() {
         let kind = picture_type(query.format);
-        return whole(&app.queries, &p, asked, kind, &headers).await;
+        return whole(&app.queries, &p, question, kind, &asked).await;
     }
-    let prepared = prepare(&app.queries, &p, asked, &headers).await?;
+    let prepared = prepare(&app.queries, &p, question, &asked.headers).await?;
     let board = prepared.storyboard(&query).await?;
+    let shared = shared_by_sheets(url, &query);
+    let links = app.sheet_links(&shared, &asked.headers);
+    let to = |sheet| links.to(&format!("{STORYBOARD}?{shared}&{SHEET}={sheet}"));
+    let text = Bytes::from(board.vtt(to));
+    let tag = content_tag(&text);
+    finished(text, "text/vtt; charset=utf-8", &tag, &asked).await
+}
+
+/// The query of all sheets of a list, but for their number.
+fn shared_by_sheets(url: &str, query: &StoryboardQuery) -> String {
     let mut link = url::form_urlencoded::Serializer::new(String::new());
     link.append_pair("url", url);
     link.append_pair("interval", &query.interval_seconds.to_string());
@@ -187,31 +237,20 @@ async fn storyboard(
     link.append_pair("columns", &query.columns.to_string());
     link.append_pair("format", query.format.name());
     link.append_pair("quality", &query.quality.to_string());
-    let link = format!("{}/storyboard?{}", app.base_url(&headers), link.finish());
-    let text = Bytes::from(board.vtt(|sheet| format!("{link}&sheet={sheet}")));
-    let tag = content_tag(&text);
-    let private = headers.contains_key(SOURCE_AUTHORIZATION);
-    Ok(finished(
-        text,
-        "text/vtt; charset=utf-8",
-        &tag,
-        &headers,
-        private,
-    ))
+    link.finish()
 }
 
 /// Cancelled when the client goes, as is its encoder.
 async fn webm(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, QueryRefusal> {
     let p = parameters(query);
     p.url()?;
     let query = WebmQuery::read(&p)?;
-    let prepared = prepare(&app.queries, &p, Query::Webm(query.clone()), &headers).await?;
-    let begun = prepared.webm(&query, method != Method::HEAD).await?;
+    let prepared = prepare(&app.queries, &p, Query::Webm(query.clone()), &asked.headers).await?;
+    let begun = prepared.webm(&query, asked.method != Method::HEAD).await?;
     let mut response = match begun {
         None => unmeasured(),
         Some(body) => {
@@ -252,25 +291,23 @@ async fn prepare(
     Ok(queries.prepare(p.url()?, given, query).await?)
 }
 
-/// Answers with a whole result, or that the client has it already.
+/// Answers with a whole result or a part of it, or that the client has it already.
 async fn whole(
     queries: &Arc<Queries>,
     p: &Parameters,
     query: Query,
     kind: &'static str,
-    headers: &HeaderMap,
+    asked: &Asked,
 ) -> Result<Response, QueryRefusal> {
-    let prepared = prepare(queries, p, query, headers).await?;
-    let private = headers.contains_key(SOURCE_AUTHORIZATION);
+    let prepared = prepare(queries, p, query, &asked.headers).await?;
     let tag = prepared.tag().map(|t| format!("\"{t}\""));
-    if let Some(tag) = &tag
-        && client_has(headers, tag)
-    {
-        return Ok(finished(Bytes::new(), kind, tag, headers, private));
-    }
-    let answer = prepared.answer().await?;
+    // What the client has needs not be made again.
+    let answer = match &tag {
+        Some(tag) if asked.has(tag) => Bytes::new(),
+        _ => prepared.answer().await?,
+    };
     let tag = tag.unwrap_or_else(|| content_tag(&answer));
-    Ok(finished(answer, kind, &tag, headers, private))
+    finished(answer, kind, &tag, asked).await
 }
 
 /// A strong entity tag of the content.
@@ -280,42 +317,29 @@ fn content_tag(content: &[u8]) -> String {
     format!("\"{hex}\"")
 }
 
-/// RFC 9110 section 13.1.2; the comparison is weak.
-fn client_has(headers: &HeaderMap, tag: &str) -> bool {
-    let lists = headers.get_all(header::IF_NONE_MATCH).iter();
-    let tags = lists
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','));
-    let mut tags = tags.map(|t| t.trim().trim_start_matches("W/"));
-    tags.any(|t| t == "*" || t == tag)
-}
-
-fn finished(
+async fn finished(
     body: Bytes,
     kind: &'static str,
     tag: &str,
-    asked: &HeaderMap,
-    private: bool,
-) -> Response {
-    let mut response = match client_has(asked, tag) {
-        true => StatusCode::NOT_MODIFIED.into_response(),
-        false => {
-            let mut response = Body::from(body).into_response();
-            let kind = HeaderValue::from_static(kind);
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            response
-        }
-    };
-    let whose = if private { "private" } else { "public" };
-    let caching = format!("{whose}, max-age={MAX_AGE_SECONDS}");
-    for (name, value) in [(header::ETAG, tag), (header::CACHE_CONTROL, &caching)] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name, value);
+    asked: &Asked,
+) -> Result<Response, QueryRefusal> {
+    let mut response = ranges::bytes::<QueryRefusal>(asked, body, Some(tag)).await?;
+    let private = asked.headers.contains_key(SOURCE_AUTHORIZATION);
+    let status = response.status();
+    let headers = response.headers_mut();
+    if status.is_success() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        let whose = if private { "private" } else { "public" };
+        let caching = format!("{whose}, max-age={MAX_AGE_SECONDS}");
+        if let Ok(caching) = HeaderValue::try_from(caching) {
+            headers.insert(header::CACHE_CONTROL, caching);
         }
     }
     let vary = HeaderValue::from_static("x-source-authorization");
-    response.headers_mut().append(header::VARY, vary);
-    response
+    headers.append(header::VARY, vary);
+    Ok(response)
 }
 
 impl From<ParameterError> for QueryRefusal {

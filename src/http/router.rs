@@ -54,6 +54,8 @@ pub fn router(state: AppState) -> Router {
             HeaderName::from_static("retry-after"),
             HeaderName::from_static("location"),
             HeaderName::from_static("upload-offset"),
+            HeaderName::from_static("upload-length"),
+            HeaderName::from_static("tus-resumable"),
             HeaderName::from_static("video-id"),
         ]);
     Router::new()

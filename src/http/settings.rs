@@ -24,6 +24,8 @@ pub struct EffectiveSetting {
     /// The value, or a part of it, is hidden.
     pub is_secret: bool,
     pub is_set: bool,
+    /// It is what it would be had nobody set it.
+    pub is_default: bool,
 }
 
 /// All keys, in the order of the manual.

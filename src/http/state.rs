@@ -98,6 +98,14 @@ impl AppState {
         Links { base, token }
     }
 
+    /// Addresses of the sheets that `subject` names.
+    pub(super) fn sheet_links(&self, subject: &str, headers: &HeaderMap) -> Links {
+        Links {
+            base: self.base_url(headers),
+            token: self.access.signer().map(|s| s.token(subject, now())),
+        }
+    }
+
     /// The address of the artifact `name` (`JOB/FILE`), as the client that sent `headers` can use it.
     pub(super) fn artifact_url(&self, name: &str, headers: &HeaderMap) -> String {
         let job = name.split('/').next().unwrap_or_default();

@@ -1,15 +1,16 @@
 //! `GET /stream/{job}/{file}`.
 
 use axum::extract::{Path, State};
-use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::base::JobId;
 use crate::session::{Served, SessionError, StreamFile, collect};
 
-use super::body::{growing, ranged, unmeasured};
+use super::body::{growing, unmeasured};
 use super::error::ApiError;
 use super::links::carry;
+use super::ranges::{Asked, bytes};
 use super::state::AppState;
 
 /// Serves a file of a stream. Cancelled when the client goes: dropping the request withdraws it from
@@ -17,8 +18,7 @@ use super::state::AppState;
 pub(super) async fn file(
     State(app): State<AppState>,
     Path((id, name)): Path<(String, String)>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let id: JobId = id.parse().map_err(|_| SessionError::NoSuchJob)?;
     let job = app.registry.job(id)?;
@@ -34,25 +34,22 @@ pub(super) async fn file(
         return Err(SessionError::NoSuchFile.into());
     }
     let kind = file.content_type();
-    if method == Method::HEAD && !stream.is_made(file) {
+    if asked.method == Method::HEAD && !stream.is_made(file) {
         // Whether it exists is known; how long it is, only when it was made.
         return Ok(typed(unmeasured(), kind, false));
     }
-    let range = headers.get(header::RANGE);
     let response = match stream.serve(file).await? {
         Served::Playlist(text) => {
-            let text = match app.links(id, &headers).token {
+            let text = match app.links(id, &asked.headers).token {
                 Some(token) => carry(&text, &token),
                 None => text,
             };
-            return Ok(typed(
-                ranged(text.into(), None, method == Method::HEAD)?,
-                kind,
-                true,
-            ));
+            return Ok(typed(text.into_response(), kind, true));
         }
-        Served::Whole(bytes) => ranged(bytes, range, method == Method::HEAD)?,
-        Served::Growing(body) if range.is_some() => ranged(collect(body).await?, range, false)?,
+        Served::Whole(segment) => bytes::<ApiError>(&asked, segment, None).await?,
+        Served::Growing(body) if asked.headers.contains_key(header::RANGE) => {
+            bytes::<ApiError>(&asked, collect(body).await?, None).await?
+        }
         Served::Growing(body) => growing(body),
     };
     Ok(typed(response, kind, false))

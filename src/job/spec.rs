@@ -62,6 +62,9 @@ pub struct SceneSpec {
     pub ffmpeg_params: String,
     #[serde(default)]
     pub quality: Option<QualityGoal>,
+    /// Name of the artifact with the scene's table of film grain, if it is to have grain.
+    #[serde(default)]
+    pub grain: Option<String>,
 }
 
 /// The kinds of work, for filters.

@@ -1,5 +1,6 @@
 //! What a source *is* and what a client can *want*: the vocabulary of the other layers. Pure.
 
+mod hdr;
 pub mod index;
 mod keyframes;
 mod locator;
@@ -8,6 +9,7 @@ pub mod query;
 mod request;
 mod scene;
 
+pub use hdr::{HdrMetadata, LightLevel, MasteringDisplay};
 pub use keyframes::KeyframeIndex;
 pub use locator::{LocalFile, SourceKind, SourceLocator};
 pub use probe::{

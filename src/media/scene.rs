@@ -156,6 +156,11 @@ impl OnComplete {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|o| o.name() == name)
     }
+
+    /// Whether its container holds the pictures of `encoder`.
+    pub fn holds(self, encoder: SceneEncoder) -> bool {
+        self != OnComplete::Webm || matches!(encoder.codec(), "av1" | "vp9")
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 
 use std::io::{self, Read, Write};
 
+use super::av1_metadata::with_units;
+
 const MAGIC: &[u8; 4] = b"DKIF";
+const AV1: &[u8; 4] = b"AV01";
 const HEADER: usize = 32;
 const PICTURE_HEADER: usize = 12;
 /// Longest packet that is believed, bytes.
@@ -30,6 +33,8 @@ pub struct IvfJoiner<W> {
     out: W,
     begun: bool,
     pictures: u64,
+    /// What every sequence header of AV1 is followed by.
+    units: Vec<u8>,
 }
 
 impl<W: Write> IvfJoiner<W> {
@@ -38,7 +43,14 @@ impl<W: Write> IvfJoiner<W> {
             out,
             begun: false,
             pictures: 0,
+            units: Vec::new(),
         }
+    }
+
+    /// Puts `units` (of [`super::hdr_units`]) behind every sequence header, where pictures are AV1.
+    #[must_use]
+    pub fn with_units(self, units: Vec<u8>) -> Self {
+        IvfJoiner { units, ..self }
     }
 
     /// Appends a file, whose pictures get `times_us` (microseconds) in order.
@@ -84,6 +96,13 @@ impl<W: Write> IvfJoiner<W> {
             }
             found += 1;
             let Some(time) = times.next() else { continue };
+            if !self.units.is_empty()
+                && &header[8..12] == AV1
+                && let Some(more) = with_units(&bytes, &self.units)
+            {
+                bytes = more;
+            }
+            let length = u32::try_from(bytes.len()).map_err(|_| IvfError::Damaged)?;
             self.out.write_all(&length.to_le_bytes())?;
             self.out.write_all(&time.to_le_bytes())?;
             self.out.write_all(&bytes)?;
@@ -135,6 +154,27 @@ mod tests {
         .concat();
         assert!(out.ends_with(&tail));
         assert_eq!(out.len(), 32 + 3 * 12 + 8);
+    }
+
+    #[test]
+    fn units_are_put_into_key_pictures_of_av1() {
+        let key: &[u8] = &[0x12, 0, 0x0a, 1, 7, 0x32, 1, 9];
+        let inter: &[u8] = &[0x12, 0, 0x32, 1, 9];
+        let joined = |codec: &[u8; 4]| {
+            let mut whole = file(&[key, inter]);
+            whole[8..12].copy_from_slice(codec);
+            let mut out = Vec::new();
+            let mut joiner = IvfJoiner::new(&mut out).with_units(vec![0x2a, 1, 0x80]);
+            joiner.append(&whole[..], &[0, 1]).unwrap();
+            joiner.finish().unwrap();
+            out
+        };
+        let made = joined(b"AV01");
+        assert_eq!(made[32..36], 11_u32.to_le_bytes());
+        let wanted = [0x12, 0, 0x0a, 1, 7, 0x2a, 1, 0x80, 0x32, 1, 9];
+        assert_eq!(made[44..55], wanted);
+        assert_eq!(made.len(), 55 + 12 + inter.len());
+        assert_eq!(joined(b"VP90").len(), made.len() - 3);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! samples arrive.
 
 mod adts;
+mod av1_metadata;
 mod avc;
 mod boxes;
 mod cmaf;
@@ -28,6 +29,7 @@ mod ts;
 mod testing;
 
 pub use adts::AacConfig;
+pub use av1_metadata::hdr_units;
 pub use avc::AvcConfig;
 pub use boxes::FourCc;
 pub use cmaf::{

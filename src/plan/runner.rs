@@ -205,7 +205,8 @@ pub fn join(film: Joined, intro: bool, preset: &str, file: &str) -> Invocation {
     invocation(out)
 }
 
-/// Lays a picture (second input) over the lower right corner; the shares are of the film's height.
+/// Lays a picture (second input) over the upper right corner, as runners do; the shares are of the
+/// film's height.
 pub fn watermark(
     size: f64,
     horizontal: f64,
@@ -215,7 +216,7 @@ pub fn watermark(
 ) -> Invocation {
     let graph = format!(
         "[1:v][0:v]scale2ref=w=oh*mdar:h=ih*{size:.4}[mark][film];\
-         [film][mark]overlay=x=W-w-H*{horizontal:.4}:y=H-h-H*{vertical:.4}[v]"
+         [film][mark]overlay=x=W-w-H*{horizontal:.4}:y=H*{vertical:.4}[v]"
     );
     let mut out = vec!["-filter_complex".to_owned(), graph];
     out.extend(strings(&["-map", "[v]", "-map", "0:a?"]));
@@ -342,6 +343,15 @@ mod tests {
         };
         let line = web_video(SMALL, tall, "veryfast", "a.mp4").output.join(" ");
         assert!(line.contains("scale=w=360:h=-2"), "{line}");
+    }
+
+    #[test]
+    fn marks_lie_in_the_corner_where_runners_put_them() {
+        let line = watermark(0.2, 0.015, 0.03, "veryfast", "o.mp4")
+            .output
+            .join(" ");
+        let place = "overlay=x=W-w-H*0.0150:y=H*0.0300[v]";
+        assert!(line.contains(place), "{line}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Results on disk, under a limit of bytes.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,63 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::service::Key;
-
-#[derive(Debug)]
-struct Entry {
-    bytes: u64,
-    used: u64,
-}
+use crate::base::Recency;
 
 #[derive(Debug, Default)]
 struct Index {
-    entries: HashMap<Key, Entry>,
-    /// By age of last use.
-    order: BTreeMap<u64, Key>,
-    clock: u64,
-    bytes: u64,
-}
-
-impl Index {
-    fn touch(&mut self, key: &Key) -> bool {
-        self.clock += 1;
-        let Some(entry) = self.entries.get_mut(key) else {
-            return false;
-        };
-        self.order.remove(&entry.used);
-        entry.used = self.clock;
-        self.order.insert(self.clock, *key);
-        true
-    }
-
-    fn insert(&mut self, key: Key, bytes: u64) {
-        self.remove(&key);
-        self.clock += 1;
-        let used = self.clock;
-        self.order.insert(used, key);
-        self.entries.insert(key, Entry { bytes, used });
-        self.bytes += bytes;
-    }
-
-    fn remove(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.order.remove(&entry.used);
-            self.bytes -= entry.bytes;
-        }
-    }
-
-    /// Forgets the least recently used ones until `bytes` more find room.
-    fn make_room(&mut self, bytes: u64, limit: u64) -> Vec<Key> {
-        let mut gone = Vec::new();
-        while self.bytes + bytes > limit {
-            let Some((_, key)) = self.order.first_key_value() else {
-                break;
-            };
-            let key = *key;
-            self.remove(&key);
-            gone.push(key);
-        }
-        gone
-    }
+    kept: Recency<Key, ()>,
+    /// Bytes of files that are being written.
+    reserved: u64,
 }
 
 /// Finished results of this process; the least recently used ones go first.
@@ -85,7 +34,7 @@ impl ResultCache {
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
-        self.lock().bytes
+        self.lock().kept.bytes()
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -98,13 +47,13 @@ impl ResultCache {
 
     /// What was kept for `key`. Cancel-safe.
     pub(super) async fn get(&self, key: &Key) -> Option<Bytes> {
-        if !self.lock().touch(key) {
+        if !self.lock().kept.touch(key) {
             return None;
         }
         match tokio::fs::read(self.path(key)).await {
             Ok(data) => Some(data.into()),
             Err(_) => {
-                self.lock().remove(key);
+                self.lock().kept.remove(key);
                 None
             }
         }
@@ -114,25 +63,22 @@ impl ResultCache {
     /// times. When this is cancelled, or the disk takes nothing, it is not kept.
     pub(super) async fn put(&self, key: Key, data: Bytes) {
         let bytes = data.len() as u64;
-        if bytes > self.limit_bytes {
-            return;
-        }
-        let gone = {
+        let (gone, reserved) = {
             let mut index = self.lock();
-            let gone = index.make_room(bytes, self.limit_bytes);
-            // Holds its room, but cannot be found yet.
-            index.bytes += bytes;
-            gone
+            let Some(rest) = self.limit_bytes.checked_sub(index.reserved + bytes) else {
+                return;
+            };
+            index.reserved += bytes;
+            (index.kept.shrink_to(rest), Reserved { cache: self, bytes })
         };
-        let reserved = Reserved { cache: self, bytes };
-        for old in &gone {
+        for (old, ()) in &gone {
             self.delete(old).await;
         }
         let path = self.path(&key);
         match write(path, data).await {
             Ok(()) => {
                 drop(reserved);
-                self.lock().insert(key, bytes);
+                self.lock().kept.insert(key, bytes, ());
             }
             Err(error) => {
                 tracing::warn!(%error, "the result of a query cannot be kept");
@@ -164,7 +110,7 @@ struct Reserved<'a> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.cache.lock().bytes -= self.bytes;
+        self.cache.lock().reserved -= self.bytes;
     }
 }
 
@@ -189,10 +135,10 @@ mod tests {
         assert!(cache.get(&key(0)).await.is_some());
         let files = std::fs::read_dir(folder.path()).unwrap();
         let bytes: u64 = files.map(|f| f.unwrap().metadata().unwrap().len()).sum();
-        assert_eq!((bytes, cache.lock().bytes), (80, 80));
+        assert_eq!((bytes, cache.used_bytes()), (80, 80));
         cache.put(key(0), vec![9; 60].into()).await;
         assert_eq!(cache.get(&key(0)).await.unwrap(), vec![9; 60]);
-        assert!(cache.lock().bytes <= 100);
+        assert!(cache.used_bytes() <= 100);
     }
 
     #[tokio::test]
@@ -203,6 +149,6 @@ mod tests {
         cache.put(key, Bytes::from_static(b"data")).await;
         std::fs::remove_file(cache.path(&key)).unwrap();
         assert!(cache.get(&key).await.is_none());
-        assert_eq!(cache.lock().bytes, 0);
+        assert_eq!(cache.used_bytes(), 0);
     }
 }

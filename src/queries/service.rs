@@ -184,13 +184,14 @@ impl Queries {
         locator: SourceLocator,
         query: Query,
     ) -> Result<Prepared, Arc<QueryError>> {
-        let found = super::source::found(&self.opener, locator).await;
+        let opener = self.opener_of(&query);
+        let found = super::source::found(&opener, locator).await;
         let source = found.map_err(|e| Arc::new(QueryError::source(e)))?;
         let name = source.version.clone();
         let name = name.unwrap_or_else(|| source.locator.identity());
         Ok(Prepared {
             queries: self.clone(),
-            opener: self.opener.clone(),
+            opener,
             key: Key::of(&[format!("{query:?}").as_bytes(), name.as_bytes()]),
             is_versioned: source.version.is_some(),
             query,
@@ -199,13 +200,23 @@ impl Queries {
         })
     }
 
+    /// For all runs of one query. They share what they read of the beginning, where the index of a film
+    /// often is, but for a stream: what it read would be kept until its end.
+    fn opener_of(&self, query: &Query) -> Opener {
+        let is_stream = matches!(query, Query::Webm(_));
+        Opener {
+            beginning: (!is_stream).then(Arc::default),
+            ..self.opener.clone()
+        }
+    }
+
     async fn prepare_now(
         self: &Arc<Self>,
         url: &str,
         authorization: Option<HeaderValue>,
         query: Query,
     ) -> Result<Prepared, QueryError> {
-        let mut opener = self.opener.clone();
+        let mut opener = self.opener_of(&query);
         let resolved = opener.policy.resolve(url).await;
         let locator = resolved.map_err(QueryError::source)?;
         if let Some(given) = authorization.and_then(|v| Authorization::new(&locator, v)) {
@@ -445,7 +456,8 @@ impl Prepared {
             Some(copy) => copy.locator(),
             None => self.source.locator.clone(),
         };
-        let described = self.opener.describe(&locator).await;
+        let unreached = self.source.unreached.as_deref();
+        let described = self.opener.describe(&locator, unreached).await;
         let (json, input) = described.map_err(QueryError::source)?;
         let answer = meta::answer(&json, &input, &self.source.locator, query.fields);
         let unreadable = || QueryError::Undecodable("ffprobe's answer cannot be read".into());

@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub(super) validators: Validators,
     /// Changes when the source does; `None` when nothing tells.
     pub(super) version: Option<String>,
+    /// Why we could not talk to it, which need not mean that ffmpeg cannot.
+    pub(super) unreached: Option<String>,
 }
 
 /// Finds the source that `text` names.
@@ -34,10 +36,10 @@ pub(super) async fn find(opener: &Opener, text: &str) -> Result<Found, SourceErr
 
 /// Which version of it is there.
 pub(super) async fn found(opener: &Opener, locator: SourceLocator) -> Result<Found, SourceError> {
-    let validators = match opener.client.validators(&locator).await {
-        Ok(validators) => validators,
+    let (validators, unreached) = match opener.client.validators(&locator).await {
+        Ok(validators) => (validators, None),
         // Where only we cannot talk to it, ffmpeg may.
-        Err(SourceError::Unreachable(_)) => Validators::default(),
+        Err(SourceError::Unreachable(reason)) => (Validators::default(), Some(reason)),
         Err(error) => return Err(error),
     };
     let version = opener.version(&locator, &validators);
@@ -45,6 +47,7 @@ pub(super) async fn found(opener: &Opener, locator: SourceLocator) -> Result<Fou
         locator,
         validators,
         version,
+        unreached,
     })
 }
 
@@ -98,8 +101,7 @@ pub(super) async fn copy(
     let SourceLocator::Http(url) = &found.locator else {
         return Ok(None);
     };
-    // Nothing is known of a source that we cannot talk to.
-    if found.validators.accepts_ranges || found.validators == Validators::default() {
+    if found.validators.accepts_ranges || found.unreached.is_some() {
         return Ok(None);
     }
     let copy = opener

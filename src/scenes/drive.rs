@@ -7,7 +7,7 @@ use super::error::StepError;
 use super::project::{Stage, scene_name};
 use super::service::Scenes;
 use super::table::SceneState;
-use super::{join, split};
+use super::{cut, join, split};
 
 /// Wait after trouble with the store.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ async fn drive(scenes: &Arc<Scenes>, id: &str) {
     while let Some(stage) = scenes.stage(id) {
         let step = match stage {
             Stage::Starting => split::look(scenes, id).await,
-            Stage::Splitting => split::cut(scenes, id).await,
+            Stage::Splitting => cut::cut(scenes, id).await,
             Stage::Ready => ready(scenes, id).await,
             Stage::Joining => join::join(scenes, id).await,
             Stage::Complete | Stage::Failed => wait(scenes, id).await,

@@ -15,6 +15,8 @@ pub enum ScenesError {
     InputsNotFound(Vec<String>),
     #[error("{}", exist(.0))]
     Exist(Vec<String>),
+    #[error("{source_name} is no table of film grain: {why}")]
+    BadGrain { source_name: String, why: String },
     #[error("{0}")]
     NotNow(&'static str),
     #[error(transparent)]

@@ -110,7 +110,7 @@ impl Scenes {
         if upload.encoder != project.encoder.name()
             || upload.encoder_params != project.params_of(nth)
             || upload.ffmpeg_params.as_deref().unwrap_or_default() != project.ffmpeg_params
-            || has_grain
+            || has_grain != project.grain_table.is_some()
         {
             return Err((Verdict::BadParams, Some(nth)));
         }

@@ -48,6 +48,8 @@ pub struct HandedScene {
     /// Which version of the encoder the worker must have; `None` = not known.
     pub version: Option<String>,
     pub frames: u32,
+    /// Whether the scene has a table of film grain, which the worker asks for by itself.
+    pub has_grain: bool,
 }
 
 /// What the queue is to know of grav1's workers.
@@ -134,6 +136,7 @@ impl Scenes {
             ffmpeg_params: project.ffmpeg_params.clone(),
             version: self.version_for(project).map(str::to_owned),
             frames: project.scenes[nth].frames,
+            has_grain: project.grain_table.is_some(),
         })
     }
 

@@ -1,19 +1,20 @@
 //! From encoded scenes to one file.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::artifact::ArtifactName;
 use crate::base::{FrameRate, MediaTime};
-use crate::ffmpeg::{encoder_command, picture_command};
-use crate::media::OnComplete;
-use crate::package::IvfJoiner;
-use crate::package::matroska::count_packets;
+use crate::ffmpeg::{encoder_command, picture_command, probe_hdr};
+use crate::media::{HdrMetadata, OnComplete, Transfer};
+use crate::package::matroska::{count_packets, retime};
+use crate::package::{IvfJoiner, hdr_units};
 use crate::plan::Invocation;
-use crate::plan::scenes::{Joining, join_run, merge_run};
+use crate::plan::scenes::{Joining, Merging, join_run, line_up_run, merge_run};
 use crate::source::InputOptions;
 
 use super::error::StepError;
@@ -22,6 +23,11 @@ use super::project::{Completed, Project, Stage, scene_name};
 use super::service::Scenes;
 use super::split::{Source, open, times};
 use super::table::{Encoded, Step};
+
+/// Longest time that is spent on what a source says of its light.
+const HDR_WITHIN: Duration = Duration::from_secs(60);
+/// Scenes with reordered pictures, put behind each other.
+const GRID: &str = "grid.mkv";
 
 /// Joins all scenes, verifies the result and keeps it.
 pub(super) async fn join(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError> {
@@ -53,8 +59,9 @@ pub(super) async fn join(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError
         project: &project,
         source: &source,
         folder: scenes.temp_folder().await?,
+        hdr: hdr_of(scenes, &source).await,
     };
-    let file = job.make(&encoded).await?;
+    let (file, notes) = job.make(&encoded).await?;
     let own = project.own_id().ok_or(StepError::Cancelled)?;
     let name = ArtifactName::new(own, &file).map_err(|_| StepError::Cancelled)?;
     let kept = store_file(&scenes.artifacts, &name, &job.folder.path().join(&file)).await?;
@@ -68,11 +75,22 @@ pub(super) async fn join(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError
             p.completed = Some(Completed {
                 artifact: name.to_string(),
                 bytes: kept.size_bytes,
+                notes,
             });
         })
         .await?;
     scenes.set_step(id, Step::None);
     Ok(())
+}
+
+/// What the source says of its light, if it has more than usual.
+async fn hdr_of(scenes: &Scenes, source: &Source) -> Option<HdrMetadata> {
+    if source.video.color.transfer_kind() == Transfer::Sdr {
+        return None;
+    }
+    let (input, _gate) = scenes.opener.input(&source.locator).ok()?;
+    let (tools, launcher) = (&scenes.opener.tools, &scenes.opener.launcher);
+    probe_hdr(tools, launcher, &input, source.video.index, HDR_WITHIN).await
 }
 
 struct Join<'a> {
@@ -81,11 +99,12 @@ struct Join<'a> {
     project: &'a Project,
     source: &'a Source,
     folder: TempFolder,
+    hdr: Option<HdrMetadata>,
 }
 
 impl Join<'_> {
-    /// Makes the file in the folder; its name.
-    async fn make(&self, encoded: &[Encoded]) -> Result<String, StepError> {
+    /// Makes the file in the folder; its name, and what did not come through.
+    async fn make(&self, encoded: &[Encoded]) -> Result<(String, Vec<String>), StepError> {
         let times = self.shown_times().await?;
         let (input, run) = match self.project.encoder.keeps_order() {
             true => self.ivf_input(encoded, &times).await?,
@@ -99,10 +118,17 @@ impl Join<'_> {
             let told = format!("the joined file has {found} pictures, not {wanted}");
             return Err(StepError::Failed(told));
         }
-        match self.project.on_complete {
-            OnComplete::Join => Ok(file.to_owned()),
-            action => self.merge(file, action).await,
+        let (file, mut notes) = match self.project.on_complete {
+            OnComplete::Join => (file.to_owned(), Vec::new()),
+            action => self.merge(file, action).await?,
+        };
+        let codec = self.project.encoder.codec();
+        if self.hdr.is_some() && codec != "av1" {
+            notes.push(format!(
+                "the source's HDR10 metadata is left out: it is kept in AV1, not in {codec}"
+            ));
         }
+        Ok((file, notes))
     }
 
     fn joining(&self) -> Joining {
@@ -145,10 +171,9 @@ impl Join<'_> {
         self.project.rate.unwrap_or(FrameRate::PAL)
     }
 
-    fn joined(&self, input: InputOptions, options: &[&str]) -> (InputOptions, Invocation) {
+    fn joined(&self, input: InputOptions) -> (InputOptions, Invocation) {
         let to = self.folder.path().join(self.joining().file());
-        let mut run = join_run(&self.joining(), self.rate(), &to.to_string_lossy());
-        run.input.extend(options.iter().map(|o| (*o).to_owned()));
+        let run = join_run(&self.joining(), self.rate(), &to.to_string_lossy());
         (input, run)
     }
 
@@ -159,7 +184,9 @@ impl Join<'_> {
         times: &[i64],
     ) -> Result<(InputOptions, Invocation), StepError> {
         let joined = self.folder.path().join("joined.ivf");
-        let mut joiner = IvfJoiner::new(BufWriter::new(File::create(&joined)?));
+        let units = self.hdr.as_ref().map(hdr_units).unwrap_or_default();
+        let joiner = IvfJoiner::new(BufWriter::new(File::create(&joined)?));
+        let mut joiner = joiner.with_units(units);
         for (nth, scene) in encoded.iter().enumerate() {
             let path = self.fetch(scene, nth).await?;
             let path = self.as_ivf(path, nth).await?;
@@ -182,7 +209,7 @@ impl Join<'_> {
             .finish()
             .map_err(|e| StepError::Failed(e.to_string()))?;
         let input = own_input(self.folder.path(), "joined.ivf").ok_or(StepError::Cancelled)?;
-        Ok(self.joined(input, &[]))
+        Ok(self.joined(input))
     }
 
     /// Workers of the first generation deliver WebM.
@@ -209,7 +236,8 @@ impl Join<'_> {
         Ok(to)
     }
 
-    /// Scenes with reordered pictures keep their own times; each begins where the one before ends.
+    /// Scenes with reordered pictures: put behind each other at the constant rate, in the order in which
+    /// they are stored; then each picture gets its time, in the order in which they are shown.
     async fn list_input(
         &self,
         encoded: &[Encoded],
@@ -240,8 +268,21 @@ impl Join<'_> {
             env: Vec::new(),
             env_remove: &[],
         };
-        let first = MediaTime::from_micros(times.first().copied().unwrap_or(0)).to_string();
-        Ok(self.joined(input, &["-itsoffset", &first]))
+        let path = self.folder.path().join(GRID);
+        let run = line_up_run(&path.to_string_lossy());
+        let command = encoder_command(&self.scenes.opener.tools, &input, &run);
+        self.run(command).await?;
+        let times_ms: Vec<i64> = times.iter().map(|us| (us + 500).div_euclid(1000)).collect();
+        let retimed = move || {
+            let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+            let place = |n: usize| times_ms.get(n).copied().unwrap_or(i64::MAX);
+            retime(&mut file, place)
+        };
+        let retimed = tokio::task::spawn_blocking(retimed).await;
+        let retimed = retimed.map_err(|_| StepError::Cancelled)?;
+        retimed.map_err(|e| StepError::Failed(format!("the scenes cannot be joined: {e}")))?;
+        let input = own_input(self.folder.path(), GRID).ok_or(StepError::Cancelled)?;
+        Ok(self.joined(input))
     }
 
     async fn fetch(&self, scene: &Encoded, nth: usize) -> Result<PathBuf, StepError> {
@@ -260,7 +301,11 @@ impl Join<'_> {
         Ok(counted.map_err(|_| StepError::Cancelled)??)
     }
 
-    async fn merge(&self, pictures: &str, action: OnComplete) -> Result<String, StepError> {
+    async fn merge(
+        &self,
+        pictures: &str,
+        action: OnComplete,
+    ) -> Result<(String, Vec<String>), StepError> {
         let file = match action {
             OnComplete::Mp4 => "merged.mp4",
             OnComplete::Webm => "merged.webm",
@@ -274,7 +319,7 @@ impl Join<'_> {
         let joined = own_input(self.folder.path(), pictures).ok_or(StepError::Cancelled)?;
         let to = self.folder.path().join(file);
         let probe = &self.source.facts.probe;
-        let run = merge_run(probe, action, self.start(), &to.to_string_lossy());
+        let Merging { run, notes } = merge_run(probe, action, self.start(), &to.to_string_lossy());
         let tools = &self.scenes.opener.tools;
         let command = picture_command(tools, &source, Some(&joined), &run);
         let text = self.folder.text();
@@ -284,6 +329,6 @@ impl Join<'_> {
         self.scenes
             .ffmpeg(command, gate.as_ref(), &secrets, &mut output, &mut frames)
             .await?;
-        Ok(file.to_owned())
+        Ok((file.to_owned(), notes))
     }
 }

@@ -13,6 +13,7 @@ use crate::store::StoreError;
 
 use super::drive;
 use super::error::ScenesError;
+use super::grain::grain_name;
 use super::project::{PROJECTS, Project, Stage, scene_name};
 use super::service::Scenes;
 use super::split::segment_name;
@@ -31,9 +32,14 @@ pub struct NewProject {
     pub priority: f64,
     pub on_complete: OnComplete,
     pub quality: Option<QualityGoal>,
+    /// The source of a table of film grain for the whole film; with `aom` only.
+    pub grain_table: Option<String>,
     /// For several inputs, the beginning of each id. `None`: one is made up.
     pub id: Option<String>,
 }
+
+/// Why a project cannot end in a container.
+pub const NO_WEBM: &str = "on_complete: WebM holds pictures of AV1 and VP9 only";
 
 /// How a scene is encoded again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +52,7 @@ impl Scenes {
     /// Takes projects; when this returns, they survive the gateway. Their ids, in the order of the inputs.
     ///
     /// # Errors
-    /// `InputsNotFound` and `Exist`: nothing was taken then.
+    /// `InputsNotFound`, `BadGrain` and `Exist`: nothing was taken then.
     pub async fn add(self: &Arc<Self>, new: NewProject) -> Result<Vec<String>, ScenesError> {
         let mut missing = Vec::new();
         for input in &new.inputs {
@@ -57,6 +63,9 @@ impl Scenes {
         }
         if !missing.is_empty() {
             return Err(ScenesError::InputsNotFound(missing));
+        }
+        if let Some(table) = &new.grain_table {
+            self.film_grain(table).await?;
         }
         let ids = self.new_ids(&new);
         let known: Vec<String> = {
@@ -80,6 +89,7 @@ impl Scenes {
                 priority: new.priority,
                 on_complete: new.on_complete,
                 quality: new.quality,
+                grain_table: new.grain_table.clone(),
                 paused: false,
                 stage: Stage::Starting,
                 reason: None,
@@ -128,13 +138,19 @@ impl Scenes {
     /// Changes a project's place in the queue, or what is done at its end (until then).
     ///
     /// # Errors
-    /// `NoSuchProject`.
+    /// `NoSuchProject`; `NotNow`: the container does not hold the project's pictures.
     pub async fn modify(
         self: &Arc<Self>,
         id: &str,
         priority: Option<f64>,
         on_complete: Option<OnComplete>,
     ) -> Result<(), ScenesError> {
+        let encoder = self.project(id).map(|p| p.encoder);
+        if let (Some(encoder), Some(action)) = (encoder, on_complete)
+            && !action.holds(encoder)
+        {
+            return Err(ScenesError::NotNow(NO_WEBM));
+        }
         self.update(id, |p| {
             p.priority = priority.unwrap_or(p.priority);
             if let Some(action) = on_complete
@@ -209,7 +225,12 @@ impl Scenes {
         for nth in 0..project.scenes.len() {
             let encode = entry.scenes.get(nth).and_then(Scene::encoded);
             let encode = encode.and_then(|e| e.artifact.parse().ok());
-            for name in segment_name(&project, nth).into_iter().chain(encode) {
+            let made = [
+                segment_name(&project, nth),
+                grain_name(&project, nth),
+                encode,
+            ];
+            for name in made.into_iter().flatten() {
                 self.artifacts.delete(&name).await?;
             }
         }

@@ -8,11 +8,13 @@
 //! Projects belong to the gateway that made them: others on the same database leave them alone, but
 //! their engines may encode its scenes.
 
+mod cut;
 mod drive;
 mod error;
 mod files;
 mod finish;
 mod follow;
+mod grain;
 mod hand_out;
 mod join;
 mod manage;
@@ -25,6 +27,6 @@ mod view;
 pub use error::ScenesError;
 pub use finish::{Upload, Verdict};
 pub use hand_out::{Asker, HandedScene, HeldScene};
-pub use manage::{NewProject, Reencode};
+pub use manage::{NO_WEBM, NewProject, Reencode};
 pub use service::{EncoderVersions, Scenes, ScenesParts, ScenesSettings, scene_number};
 pub use view::{Activity, ProjectView, SceneView, WorkerView};

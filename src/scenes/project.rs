@@ -31,6 +31,9 @@ pub(super) struct Project {
     pub(super) on_complete: OnComplete,
     #[serde(default)]
     pub(super) quality: Option<QualityGoal>,
+    /// The source of the table of film grain, as the client named it.
+    #[serde(default)]
+    pub(super) grain_table: Option<String>,
     #[serde(default)]
     pub(super) paused: bool,
     #[serde(default)]
@@ -75,6 +78,9 @@ pub(super) struct Completed {
     /// Name in the artifact store.
     pub(super) artifact: String,
     pub(super) bytes: u64,
+    /// What of the source did not come through as it was.
+    #[serde(default)]
+    pub(super) notes: Vec<String>,
 }
 
 /// Name of a scene in the protocol: its number with at least five digits, so that the order of names is

@@ -23,6 +23,8 @@ pub struct ProjectView {
     pub priority: f64,
     pub on_complete: OnComplete,
     pub quality: Option<QualityGoal>,
+    /// Of film grain, as the client named it.
+    pub grain_table: Option<String>,
     pub activity: Activity,
     pub paused: bool,
     /// Why it failed.
@@ -38,6 +40,8 @@ pub struct ProjectView {
     pub scenes: Vec<SceneView>,
     /// Bytes of the joined file, when it is there.
     pub completed_bytes: Option<u64>,
+    /// What of the source is not in it as it was.
+    pub notes: Vec<String>,
 }
 
 /// What a project is doing.
@@ -145,6 +149,7 @@ fn view(id: &str, entry: &Entry, now: UnixMillis) -> ProjectView {
         priority: project.priority,
         on_complete: project.on_complete,
         quality: project.quality,
+        grain_table: project.grain_table.clone(),
         activity,
         paused: project.paused,
         reason: project.reason.clone(),
@@ -155,6 +160,11 @@ fn view(id: &str, entry: &Entry, now: UnixMillis) -> ProjectView {
         fps: frames as f64 / spent.max(1.0),
         scenes: project.scenes.iter().enumerate().map(scene).collect(),
         completed_bytes: project.completed.as_ref().map(|c| c.bytes),
+        notes: project
+            .completed
+            .as_ref()
+            .map(|c| c.notes.clone())
+            .unwrap_or_default(),
     }
 }
 

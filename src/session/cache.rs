@@ -1,6 +1,5 @@
 //! Finished segments on disk, under a hard limit of bytes.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::rendition::TrackId;
 use super::track::Track;
+use crate::base::Recency;
 use crate::scratch::ScratchFolder;
 
 /// The cache folder cannot be used.
@@ -29,45 +29,11 @@ pub(super) struct SegmentKey {
     pub(super) segment: u32,
 }
 
-#[derive(Debug)]
-struct Entry {
-    bytes: u64,
-    used: u64,
-    owner: Weak<Track>,
-}
-
 #[derive(Debug, Default)]
 struct Index {
-    entries: HashMap<SegmentKey, Entry>,
-    /// By age of last use.
-    order: BTreeMap<u64, SegmentKey>,
-    clock: u64,
-    bytes: u64,
+    kept: Recency<SegmentKey, Weak<Track>>,
+    /// Bytes stored since the start.
     written: u64,
-}
-
-impl Index {
-    fn touch(&mut self, key: &SegmentKey) -> bool {
-        self.clock += 1;
-        let Some(entry) = self.entries.get_mut(key) else {
-            return false;
-        };
-        self.order.remove(&entry.used);
-        entry.used = self.clock;
-        self.order.insert(self.clock, *key);
-        true
-    }
-
-    fn remove(&mut self, key: &SegmentKey) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
-        self.order.remove(&entry.used);
-        self.bytes -= entry.bytes;
-        Some(entry)
-    }
-
-    fn oldest(&self) -> Option<SegmentKey> {
-        self.order.first_key_value().map(|(_, key)| *key)
-    }
 }
 
 /// Segments of all streams, least recently used ones deleted first.
@@ -122,7 +88,7 @@ impl SegmentCache {
     }
 
     pub fn used_bytes(&self) -> u64 {
-        self.lock().bytes
+        self.lock().kept.bytes()
     }
 
     /// Bytes stored since the start.
@@ -157,9 +123,9 @@ impl SegmentCache {
         let written = tokio::task::spawn_blocking(move || std::fs::write(path, data)).await;
         let result = written.unwrap_or_else(|e| Err(io::Error::other(e)));
         // The stream may have been deleted meanwhile, or room was made for others.
-        let wanted = self.lock().entries.contains_key(&key);
+        let wanted = self.lock().kept.contains(&key);
         if result.is_err() || !wanted {
-            self.lock().remove(&key);
+            self.lock().kept.remove(&key);
             let path = self.path(&key);
             // A part may have been written; that it cannot be deleted either is of no further use.
             let _ = tokio::fs::remove_file(path).await;
@@ -173,37 +139,23 @@ impl SegmentCache {
         key: SegmentKey,
         owner: &Arc<Track>,
         bytes: u64,
-    ) -> Option<Vec<(SegmentKey, Entry)>> {
+    ) -> Option<Vec<(SegmentKey, Weak<Track>)>> {
         let mut index = self.lock();
         // Looked at under the lock: a stream is closed first, then its segments are removed.
         if owner.is_closed() {
             return None;
         }
-        let mut evicted: Vec<(SegmentKey, Entry)> = Vec::new();
-        index.remove(&key);
-        while index.bytes + bytes > self.limit_bytes() {
-            let Some(oldest) = index.oldest() else { break };
-            evicted.extend(index.remove(&oldest).map(|e| (oldest, e)));
-        }
-        index.clock += 1;
-        let used = index.clock;
-        index.order.insert(used, key);
-        index.bytes += bytes;
+        index.kept.remove(&key);
+        let rest = self.limit_bytes().saturating_sub(bytes);
+        let evicted = index.kept.shrink_to(rest);
+        index.kept.insert(key, bytes, Arc::downgrade(owner));
         index.written += bytes;
-        index.entries.insert(
-            key,
-            Entry {
-                bytes,
-                used,
-                owner: Arc::downgrade(owner),
-            },
-        );
         Some(evicted)
     }
 
-    async fn delete(&self, evicted: Vec<(SegmentKey, Entry)>) {
-        for (key, entry) in evicted {
-            if let Some(track) = entry.owner.upgrade() {
+    async fn delete(&self, evicted: Vec<(SegmentKey, Weak<Track>)>) {
+        for (key, owner) in evicted {
+            if let Some(track) = owner.upgrade() {
                 track.evicted(key.segment);
             }
             if let Err(error) = tokio::fs::remove_file(self.path(&key)).await {
@@ -214,14 +166,14 @@ impl SegmentCache {
 
     /// A stored segment's bytes; `None` when it is not there (any more).
     pub(super) async fn get(&self, key: &SegmentKey) -> Option<Bytes> {
-        if !self.lock().touch(key) {
+        if !self.lock().kept.touch(key) {
             return None;
         }
         let path = self.path(key);
         match tokio::task::spawn_blocking(move || std::fs::read(path)).await {
             Ok(Ok(data)) => Some(Bytes::from(data)),
             _ => {
-                self.lock().remove(key);
+                self.lock().kept.remove(key);
                 None
             }
         }
@@ -229,19 +181,7 @@ impl SegmentCache {
 
     /// Deletes everything of `stream`.
     pub(super) async fn remove_stream(&self, stream: Uuid) {
-        let keys: Vec<SegmentKey> = {
-            let mut index = self.lock();
-            let keys: Vec<_> = index
-                .entries
-                .keys()
-                .filter(|k| k.stream == stream)
-                .copied()
-                .collect();
-            for key in &keys {
-                index.remove(key);
-            }
-            keys
-        };
+        let keys = self.lock().kept.retain(|key| key.stream != stream);
         for key in keys {
             // Missing files are what is wanted.
             let _ = tokio::fs::remove_file(self.path(&key)).await;

@@ -20,7 +20,7 @@ use crate::media::index::ContainerHint;
 use crate::media::{HwAccel, KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, plan_stream};
 use crate::source::{
-    Authorization, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient,
+    Authorization, Beginning, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient,
     SourceError, SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
 };
 
@@ -48,6 +48,8 @@ pub struct Opener {
     pub authorization: Option<Authorization>,
     /// Whether sources are read in small parts: for runs that take little of them.
     pub is_sparing: bool,
+    /// What runs for the same purpose read of a source's beginning.
+    pub beginning: Option<Arc<Beginning>>,
     /// Time to find out what a source is.
     pub open_within: Duration,
     /// Owns the proxies through which ffmpeg reads.
@@ -257,11 +259,13 @@ impl Opener {
     ) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + self.open_within;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
+        let mut unreached = None;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
             Ok(opened) => opened,
             // What the server says is final; where only we cannot talk to it, ffprobe may.
             Err(SourceError::Unreachable(reason)) => {
                 tracing::debug!(%locator, %reason, "no reads of our own");
+                unreached = Some(reason);
                 (Validators::default(), None)
             }
             Err(error) => return Err(error.into()),
@@ -281,8 +285,8 @@ impl Opener {
         });
         // A source that is still being made has no length to be found by reading on.
         let finite = validators.length_bytes.is_some();
-        let (probe, mut keyframes) =
-            tokio::join!(self.probe(locator, finite, deadline), first_video);
+        let probing = self.probe(locator, unreached.as_deref(), finite, deadline);
+        let (probe, mut keyframes) = tokio::join!(probing, first_video);
         let probe = probe?;
         let main = probe.main_video().map(|v| v.index);
         let nth = probe.video.iter().position(|v| Some(v.index) == main);
@@ -321,14 +325,15 @@ impl Opener {
     }
 
     /// ffprobe's JSON about a source, which names it by `InputOptions::url` of the second value.
-    /// Cancel-safe.
+    /// `unreached` is why we could not talk to it ourselves. Cancel-safe.
     pub async fn describe(
         &self,
         locator: &SourceLocator,
+        unreached: Option<&str>,
     ) -> Result<(String, InputOptions), SessionError> {
         let (input, gate) = self.input(locator)?;
         let json = describe_source(&self.tools, &self.launcher, &input, self.open_within).await;
-        let json = json.map_err(|error| blame(gate.as_ref(), error))?;
+        let json = json.map_err(|error| blame(gate.as_ref(), locator, unreached, error))?;
         Ok((json, input))
     }
 
@@ -343,6 +348,7 @@ impl Opener {
                 let options = GateOptions {
                     authorization: self.authorization.clone(),
                     is_sparing: self.is_sparing,
+                    beginning: self.beginning.clone(),
                     ..GateOptions::default()
                 };
                 Gate::open(self.policy.clone(), locator, &self.tracker, cancel, options).map(Some)
@@ -354,6 +360,7 @@ impl Opener {
     async fn probe(
         &self,
         locator: &SourceLocator,
+        unreached: Option<&str>,
         finite: bool,
         deadline: Instant,
     ) -> Result<SourceProbe, SessionError> {
@@ -361,7 +368,7 @@ impl Opener {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut probe = probe_source(&self.tools, &self.launcher, &input, left)
             .await
-            .map_err(|error| blame(gate.as_ref(), error))?;
+            .map_err(|error| blame(gate.as_ref(), locator, unreached, error))?;
         if probe.duration.is_none() && finite && probe.format != "hls" {
             let left = deadline.saturating_duration_since(Instant::now());
             let within = left.min(SCAN_WITHIN);
@@ -382,10 +389,26 @@ async fn in_time<T>(deadline: Instant, reading: impl Future<Output = Option<T>>)
         .flatten()
 }
 
-/// ffprobe says only that it could not open the source; the gate knows why.
-fn blame(gate: Option<&GateGuard>, error: ProbeError) -> SessionError {
-    let seen = gate.and_then(|g| source_trouble(g.report()));
-    seen.unwrap_or_else(|| error.into())
+/// ffprobe says only that it could not open the source. The gate knows why; behind TLS it does not, but
+/// we may have been told; and what speaks another protocol than HTTP delivers media or is out of reach.
+fn blame(
+    gate: Option<&GateGuard>,
+    locator: &SourceLocator,
+    unreached: Option<&str>,
+    error: ProbeError,
+) -> SessionError {
+    if let Some(seen) = gate.and_then(|g| source_trouble(g.report())) {
+        return seen;
+    }
+    let reason = match (&error, locator) {
+        (ProbeError::NotMedia(reason), SourceLocator::Live(_)) => Some(reason.as_str()),
+        (ProbeError::NotMedia(_), _) => unreached,
+        _ => None,
+    };
+    match reason {
+        Some(reason) => SourceError::Unreachable(reason.to_owned()).into(),
+        None => error.into(),
+    }
 }
 
 /// What went wrong between a gate and its source, if anything did.

@@ -9,6 +9,7 @@
 //! Ports below 1024 other than 80, 443 and the source's own are refused: what listens there does
 //! not speak http.
 
+mod beginning;
 mod body;
 mod report;
 mod serve;
@@ -27,6 +28,7 @@ use super::input_options::{InputOptions, ffmpeg_input_options};
 use super::policy::SourcePolicy;
 use crate::media::SourceLocator;
 
+pub use beginning::Beginning;
 pub use report::GateReport;
 use report::SharedReport;
 
@@ -49,6 +51,9 @@ pub struct GateOptions {
     /// Whether a long body is asked for in parts, as it is read, for a run that seeks in what it
     /// asked for whole. Says nothing of https, which the gate cannot look into.
     pub is_sparing: bool,
+    /// Shared by gates that are read through for one purpose, one after the other: what the first one
+    /// read of the beginning of the source, the others do not ask for again. Only of sparing ones.
+    pub beginning: Option<Arc<Beginning>>,
     /// How long a source may send nothing.
     pub patience: Duration,
 }
@@ -58,6 +63,7 @@ impl Default for GateOptions {
         GateOptions {
             authorization: None,
             is_sparing: false,
+            beginning: None,
             patience: SOURCE_PATIENCE,
         }
     }
@@ -108,6 +114,7 @@ impl Gate {
             authorization: authorization.clone(),
             tls,
             is_sparing: options.is_sparing,
+            beginning: options.beginning,
             origin_port: origin.url().and_then(url::Url::port_or_known_default),
             report: report.clone(),
             tracker: tracker.clone(),

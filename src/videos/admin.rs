@@ -10,6 +10,33 @@ use super::model::{VIDEOS, Video};
 use super::service::Videos;
 use super::view::RunnerJobState;
 
+/// By what jobs are sorted; equals stay in the order in which they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobSort {
+    CreatedAt,
+    UpdatedAt,
+    /// As PeerTube counts: smaller is sooner.
+    Priority,
+    /// By the contract's numbers.
+    State,
+    Progress,
+}
+
+/// Which jobs an admin wants to see.
+#[derive(Debug, Clone)]
+pub struct JobQuery {
+    /// Empty: all.
+    pub kinds: Vec<JobKind>,
+    /// Empty: all.
+    pub states: Vec<RunnerJobState>,
+    /// What id, video or type must hold.
+    pub search: String,
+    pub sort: JobSort,
+    pub descending: bool,
+    pub start: usize,
+    pub count: usize,
+}
+
 /// A part of the list of jobs.
 pub struct JobPage {
     /// All that fit.
@@ -18,20 +45,10 @@ pub struct JobPage {
 }
 
 impl Videos {
-    /// The jobs of `kinds` (empty: all) in `states` (empty: all) whose id, video or type holds
-    /// `search`, newest first unless `oldest_first`; `count` from `start` on.
-    pub async fn runner_jobs(
-        &self,
-        kinds: &[JobKind],
-        states: &[RunnerJobState],
-        search: &str,
-        oldest_first: bool,
-        start: usize,
-        count: usize,
-    ) -> Result<JobPage, VideoError> {
-        let kinds = match kinds.is_empty() {
+    pub async fn runner_jobs(&self, query: &JobQuery) -> Result<JobPage, VideoError> {
+        let kinds = match query.kinds.is_empty() {
             true => JobKind::RUNNER,
-            false => kinds,
+            false => &query.kinds,
         };
         let filter = JobFilter {
             kinds: kinds.to_vec(),
@@ -48,16 +65,29 @@ impl Videos {
             let state = RunnerJobState::of(&job, video.map(|d| &d.value));
             let kind = job.spec.kind().runner_type().unwrap_or_default();
             let texts = [job.id.as_str(), &spec.video, kind];
-            let found = search.is_empty() || texts.iter().any(|t| t.contains(search));
-            if found && (states.is_empty() || states.contains(&state)) {
+            let found = texts.iter().any(|t| t.contains(&query.search));
+            if found && (query.states.is_empty() || query.states.contains(&state)) {
                 jobs.push((job, state));
             }
         }
-        if oldest_first {
+        // Oldest first, and stable.
+        jobs.reverse();
+        let progress = |job: &Job| job.progress.as_ref().map_or(-1.0, |p| p.percent);
+        match query.sort {
+            JobSort::CreatedAt => {}
+            JobSort::UpdatedAt => jobs.sort_by_key(|(job, _)| job.updated_at),
+            JobSort::Priority => jobs.sort_by_key(|(job, _)| std::cmp::Reverse(job.priority)),
+            JobSort::State => jobs.sort_by_key(|(_, state)| state.id()),
+            JobSort::Progress => {
+                jobs.sort_by(|(a, _), (b, _)| progress(a).total_cmp(&progress(b)));
+            }
+        }
+        if query.descending {
             jobs.reverse();
         }
         let total = jobs.len();
-        let jobs = jobs.into_iter().skip(start).take(count).collect();
+        let jobs = jobs.into_iter().skip(query.start).take(query.count);
+        let jobs = jobs.collect();
         Ok(JobPage { total, jobs })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::artifact::ArtifactError;
 use crate::dispatch::DispatchError;
+use crate::ffmpeg::ProbeError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -60,6 +61,26 @@ pub enum VideoError {
 impl VideoError {
     pub(super) fn source(field: &'static str) -> impl FnOnce(SessionError) -> VideoError {
         move |cause| VideoError::Source { field, cause }
+    }
+
+    /// Whether the same may go well another time: it is trouble of our own.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            VideoError::DiskFull
+            | VideoError::Disk(_)
+            | VideoError::Store(_)
+            | VideoError::Artifact(_)
+            | VideoError::Dispatch(_)
+            | VideoError::Contended => true,
+            VideoError::Source { cause, .. } => matches!(
+                cause,
+                SessionError::Spawn(_)
+                    | SessionError::Probe(ProbeError::Spawn(_))
+                    | SessionError::Busy
+                    | SessionError::Cancelled
+            ),
+            _ => false,
+        }
     }
 
     pub(super) fn disk(error: std::io::Error) -> VideoError {

@@ -18,6 +18,7 @@ use crate::package::{TrackMedia, header_tracks};
 
 use super::error::VideoError;
 use super::model::{Made, Received};
+use super::roster::Runner;
 use super::service::Videos;
 
 /// Pause before a delivery is looked at again, after trouble of our own.
@@ -76,21 +77,40 @@ impl Videos {
             return Ok(());
         };
         let folder = self.folders.received(&received.folder);
+        let (kind, runner) = (planned.work.kind(), self.who_delivered(job).await?);
         let made = self
             .make(video, job, &planned.work, received, &folder)
             .await;
-        let entered = match &made {
-            Err(Unfit::Ours(_)) => Ok(()),
-            Ok(made) => self.enter(video, job, made).await,
-            Err(Unfit::Runner(reason)) => self.refuse(video, job, reason).await,
+        let entered = match made {
+            Err(Unfit::Ours(error)) => return Err(error),
+            Ok(made) => {
+                if let Some(number) = runner {
+                    self.note_success(number, kind);
+                }
+                self.enter(video, job, &made).await
+            }
+            Err(Unfit::Runner(reason)) => {
+                if let Some(number) = runner {
+                    self.note_failure(number, kind, job);
+                }
+                self.refuse(video, job, &reason).await
+            }
         };
-        match (made, entered) {
-            (Err(Unfit::Ours(error)), _) => return Err(error),
-            (_, Ok(()) | Err(VideoError::NoSuchVideo)) => {}
-            (_, Err(error)) => return Err(error),
+        match entered {
+            Ok(()) | Err(VideoError::NoSuchVideo) => {}
+            Err(error) => return Err(error),
         }
         self.clear_delivery(&folder).await;
         Ok(())
+    }
+
+    /// Number of the runner whose delivery is looked at; `None`: it is no runner's.
+    async fn who_delivered(&self, job: &QueueId) -> Result<Option<i64>, VideoError> {
+        let worker = match self.dispatcher.get(job).await {
+            Err(DispatchError::NoSuchJob) => None,
+            job => job?.worker,
+        };
+        Ok(worker.as_ref().and_then(Runner::number_of))
     }
 
     async fn enter(&self, video: &str, job: &QueueId, made: &Made) -> Result<(), VideoError> {
@@ -246,7 +266,11 @@ impl Place<'_> {
         let locator = self.videos.folders.locator(self.folder.join(file));
         let locator = locator.ok_or(Unfit::Ours(VideoError::NoSuchFile))?;
         let facts = self.videos.opener.facts_without_index(&locator).await;
-        let facts = facts.map_err(|e| Unfit::Runner(format!("what was delivered: {e}")))?;
+        let facts = facts.map_err(VideoError::source("what was delivered"));
+        let facts = facts.map_err(|error| match error.may_pass() {
+            true => Unfit::Ours(error),
+            false => Unfit::Runner(error.to_string()),
+        })?;
         match facts.probe.main_video().is_some() || facts.probe.main_audio().is_some() {
             true => Ok(facts.probe.clone()),
             false => Err(Unfit::Runner(

@@ -114,13 +114,16 @@ impl Submission {
         self.files.contains_key(part)
     }
 
-    /// A file that is already there, as a part.
+    /// A file that is already there, as a part. It stays where it is until the video is taken, where the
+    /// file system allows that.
     pub async fn adopt(&mut self, part: &str, from: &Path) -> Result<(), VideoError> {
         let made = tokio::fs::create_dir_all(&self.folder).await;
         made.map_err(VideoError::disk)?;
         let path = self.folder.join(format!("part-{}", self.files.len()));
-        let moved = tokio::fs::rename(from, &path).await;
-        moved.map_err(VideoError::disk)?;
+        if tokio::fs::hard_link(from, &path).await.is_err() {
+            let moved = tokio::fs::rename(from, &path).await;
+            moved.map_err(VideoError::disk)?;
+        }
         let size_bytes = tokio::fs::metadata(&path).await;
         let size_bytes = size_bytes.map_err(VideoError::disk)?.len();
         self.keep(part, StoredFile { path, size_bytes });
@@ -141,7 +144,12 @@ impl Submission {
 impl Videos {
     /// Begins to take a video.
     pub fn submission(&self) -> Submission {
-        let id = Uuid::new_v4().to_string();
+        self.submission_as(Uuid::new_v4())
+    }
+
+    /// Begins to take the video that is to have this id.
+    pub(super) fn submission_as(&self, id: Uuid) -> Submission {
+        let id = id.to_string();
         Submission {
             folder: self.folders.uploads(&id),
             id,

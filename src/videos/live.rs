@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Upload;
-use crate::hls::{LiveList, UploadedError, is_chunk_name, is_list_name, live_master};
+use crate::hls::{
+    LiveList, UploadedError, is_chunk_name, is_list_name, live_master, playable_master,
+};
 use crate::job::runner::RunnerWork;
 use crate::job::{Job, JobSpec};
 use crate::store::{Collection, StoreError};
@@ -20,10 +22,68 @@ const LIVE: Collection = Collection("live_streams");
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct LiveStream {
     master: Option<String>,
-    /// Playlists by their names.
+    /// Playlists by their names, as they are served.
     lists: BTreeMap<String, String>,
+    /// The newest ones that were told. Updates overtake each other, so they may name segments that are
+    /// not here yet.
+    #[serde(default)]
+    told: BTreeMap<String, String>,
+    /// Segments that came.
+    #[serde(default)]
+    there: BTreeSet<String>,
     /// Segments that may be deleted as soon as no playlist names them.
     removed: BTreeSet<String>,
+}
+
+impl LiveStream {
+    /// Takes a playlist unless a newer one is here.
+    fn hear(&mut self, name: &str, list: &LiveList) {
+        let before = self.told.get(name).map(|text| LiveList::parse(text));
+        if !matches!(before, Some(Ok(before)) if !list.follows(&before)) {
+            self.told.insert(name.to_owned(), list.text());
+        }
+    }
+
+    /// Serves of what was told all whose segments are here.
+    fn move_on(&mut self) {
+        for (name, told) in &self.told {
+            let before = self.lists.get(name).map(|text| LiveList::parse(text));
+            let before = before.and_then(Result::ok);
+            let is_there =
+                |chunk: &str| self.there.contains(chunk) || before.iter().any(|b| b.lists(chunk));
+            let now = LiveList::parse(told).ok();
+            let now = now.and_then(|now| now.up_to_missing(is_there));
+            if let Some(now) = now
+                && before.as_ref().is_none_or(|before| now.follows(before))
+            {
+                self.lists.insert(name.clone(), now.text());
+            }
+        }
+    }
+
+    /// The master playlist, once players find all that it names.
+    fn playable(&self) -> Option<String> {
+        let ended = |text: &String| LiveList::parse(text).is_ok_and(|list| list.ended);
+        let is_there = |name: &str| self.lists.contains_key(name);
+        playable_master(
+            self.master.as_deref()?,
+            is_there,
+            self.lists.values().all(ended),
+        )
+    }
+
+    /// Removed segments that no playlist names; they are no longer kept in mind.
+    fn take_unlisted(&mut self) -> Vec<String> {
+        let texts = self.lists.values().chain(self.told.values());
+        let lists: Vec<LiveList> = texts.filter_map(|t| LiveList::parse(t).ok()).collect();
+        let named = |chunk: &String| lists.iter().any(|l| l.lists(chunk));
+        let gone: Vec<String> = self.removed.iter().filter(|c| !named(c)).cloned().collect();
+        for chunk in &gone {
+            self.removed.remove(chunk);
+            self.there.remove(chunk);
+        }
+        gone
+    }
 }
 
 /// What a runner says of a live stream. The segment itself has been stored before.
@@ -102,20 +162,14 @@ impl Videos {
                 stream.master = Some(master.clone());
             }
             if let Some((name, list)) = &list {
-                let before = stream.lists.get(name).map(|text| LiveList::parse(text));
-                let moves_on = match before {
-                    Some(Ok(before)) => list.follows(&before),
-                    _ => true,
-                };
-                if moves_on {
-                    stream.lists.insert(name.clone(), list.text());
-                }
+                stream.hear(name, list);
             }
-            if removes {
-                stream.removed.insert(update.chunk.clone());
-            }
-            gone = unlisted(stream);
-            stream.removed.retain(|chunk| !gone.contains(chunk));
+            match removes {
+                true => stream.removed.insert(update.chunk.clone()),
+                false => stream.there.insert(update.chunk.clone()),
+            };
+            stream.move_on();
+            gone = stream.take_unlisted();
         })
         .await?;
         for chunk in gone {
@@ -159,7 +213,7 @@ impl Videos {
             return Ok(None);
         };
         Ok(match name {
-            "master.m3u8" if !stream.lists.is_empty() => stream.master,
+            "master.m3u8" => stream.playable(),
             name => stream.lists.remove(name),
         })
     }
@@ -205,20 +259,4 @@ impl Videos {
         }
         Err(VideoError::Contended)
     }
-}
-
-/// Removed segments that no playlist names.
-fn unlisted(stream: &LiveStream) -> Vec<String> {
-    let lists = stream
-        .lists
-        .values()
-        .filter_map(|text| LiveList::parse(text).ok());
-    let lists: Vec<LiveList> = lists.collect();
-    let named = |chunk: &&String| lists.iter().any(|l| l.lists(chunk));
-    stream
-        .removed
-        .iter()
-        .filter(|c| !named(c))
-        .cloned()
-        .collect()
 }

@@ -22,14 +22,14 @@ mod token;
 mod view;
 mod work;
 
-pub use admin::JobPage;
+pub use admin::{JobPage, JobQuery, JobSort};
 pub use error::VideoError;
 pub use files::{Incoming, StoredFile};
 pub use intake::{Given, Order, Submission};
 pub use live::LiveUpdate;
 pub use model::{Callback, Made, Video, VideoFacts, VideoSource};
 pub use offer::Accepted;
-pub use resumable::{Piece, Resumable};
+pub use resumable::{Piece, Resumable, WholeUpload};
 pub use roster::{RegistrationToken, Runner};
 pub use service::{Connected, VideoParts, VideoSettings, Videos};
 pub use token::{JobToken, RegistrationSecret};

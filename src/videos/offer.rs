@@ -74,6 +74,19 @@ impl Videos {
         breaker.keeps_away(streak, others, now)
     }
 
+    /// The runner with this number failed at a job.
+    pub(super) fn note_failure(&self, number: i64, kind: JobKind, job: &QueueId) {
+        let now = self.now();
+        let mut memory = self.memory();
+        let streak = memory.streaks.entry((number, kind)).or_default();
+        streak.failed(job, now);
+    }
+
+    /// The runner with this number can do such work.
+    pub(super) fn note_success(&self, number: i64, kind: JobKind) {
+        self.memory().streaks.remove(&(number, kind));
+    }
+
     /// Gives `runner` the job `id`.
     ///
     /// # Errors

@@ -135,38 +135,48 @@ impl Videos {
             file: file.map_err(VideoError::disk)?,
             left: begun.length - at,
             limit: begun.length,
-            _busy: busy,
+            busy,
         })
     }
 
-    /// The bytes are all there: makes the video. Called again for one that was made, it tells its id.
+    /// The bytes are all there: makes the video. After trouble of our own they still are, and the last
+    /// piece (without bytes) may be sent again.
     pub async fn finish_upload(
         self: &Arc<Self>,
-        id: &str,
+        whole: WholeUpload,
         base: &str,
-    ) -> Result<String, VideoError> {
-        let (folder, mut begun, offset) = self.begun(id).await?;
-        if let Some(video) = begun.video {
-            return Ok(video);
-        }
-        if offset != begun.length {
-            return Err(VideoError::WrongOffset(offset));
-        }
-        let mut submission: Submission = self.submission();
-        submission.adopt("videoFile", &folder.join(BYTES)).await?;
-        let given = super::intake::Given::Part("videoFile".into());
-        let submitted = self.submit(submission, given, &begun.order, base).await;
-        let video = match submitted {
-            Ok(video) => video,
-            Err(error) => {
-                // Its bytes are gone: what cannot be a video never will be.
-                remove(&folder).await;
-                return Err(error);
+    ) -> Result<(), VideoError> {
+        let id = &whole.0.id;
+        let (folder, mut begun, _) = self.begun(id).await?;
+        let number: Uuid = id.parse().map_err(|_| VideoError::NoSuchVideo)?;
+        let video = number.to_string();
+        match self.load(&video).await {
+            // A process that ended had made it, and not noted that.
+            Ok(_) => {}
+            Err(VideoError::NoSuchVideo) => {
+                let mut submission: Submission = self.submission_as(number);
+                submission.adopt("videoFile", &folder.join(BYTES)).await?;
+                let given = super::intake::Given::Part("videoFile".into());
+                let submitted = self.submit(submission, given, &begun.order, base).await;
+                if let Err(error) = submitted {
+                    if !error.may_pass() {
+                        // What cannot be a video never will be.
+                        remove(&folder).await;
+                    }
+                    return Err(error);
+                }
             }
-        };
-        begun.video = Some(video.clone());
+            Err(error) => return Err(error),
+        }
+        begun.video = Some(video);
         self.write_begun(&folder, &begun).await?;
-        Ok(video)
+        let removed = tokio::fs::remove_file(folder.join(BYTES)).await;
+        if let Err(error) = removed
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the bytes of an upload stay");
+        }
+        Ok(())
     }
 
     pub async fn drop_upload(&self, id: &str) -> Result<(), VideoError> {
@@ -205,8 +215,11 @@ pub struct Piece {
     file: tokio::fs::File,
     left: u64,
     limit: u64,
-    _busy: super::service::Uploading,
+    busy: super::service::Uploading,
 }
+
+/// An upload that is complete, and that nobody else writes on.
+pub struct WholeUpload(super::service::Uploading);
 
 impl Piece {
     /// # Errors
@@ -228,9 +241,9 @@ impl Piece {
         Ok(())
     }
 
-    /// Whether it was the last one.
-    pub async fn finish(mut self) -> Result<bool, VideoError> {
+    /// The whole upload, if it was the last piece.
+    pub async fn finish(mut self) -> Result<Option<WholeUpload>, VideoError> {
         self.file.flush().await.map_err(VideoError::disk)?;
-        Ok(self.left == 0)
+        Ok((self.left == 0).then_some(WholeUpload(self.busy)))
     }
 }

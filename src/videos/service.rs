@@ -310,6 +310,8 @@ impl Videos {
             for job in self.store().owned_by(id).await? {
                 if job.state.is_final() {
                     self.close_if_live(&job).await?;
+                } else if !video.received.contains_key(&job.id) {
+                    self.not_delivered(&job).await?;
                 }
             }
             if video.callback.as_ref().is_some_and(|c| !c.told) {
@@ -318,6 +320,20 @@ impl Videos {
         }
         self.sweep(&all, &deliveries).await;
         Ok(())
+    }
+
+    /// A process that ended while a delivery came may have made its job's lease long enough for looking
+    /// at it, and not have taken it.
+    async fn not_delivered(&self, job: &Job) -> Result<(), VideoError> {
+        let (now, term) = (self.now(), self.term(job.spec.kind()));
+        let Some(lease) = job.lease.as_ref().filter(|l| l.expires_at > now + term) else {
+            return Ok(());
+        };
+        let proof = crate::job::Proof::Token(lease.token);
+        match self.dispatcher.renew_for(&job.id, proof, term, None).await {
+            Ok(_) | Err(DispatchError::Refused(_) | DispatchError::NoSuchJob) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The job has a result: it is done, whatever the queue has heard.

@@ -74,6 +74,8 @@ impl RunnerJobState {
         let received = video.is_some_and(|v| v.received.contains_key(&job.id));
         let made = video.is_some_and(|v| v.results.contains_key(&job.id));
         match job.state {
+            // Its result is there before it is done; who read the video before has not seen it.
+            JobState::Done if video.is_some() && !made => RunnerJobState::Completing,
             JobState::Done => RunnerJobState::Completed,
             JobState::Failed => RunnerJobState::Errored,
             JobState::Cancelled => RunnerJobState::Cancelled,
@@ -111,14 +113,16 @@ impl VideoView {
     pub fn state(&self) -> VideoState {
         use RunnerJobState as S;
         let any = |states: &[S]| self.jobs.iter().any(|j| states.contains(&j.state));
-        if any(&[S::Errored, S::Cancelled]) {
+        if self.video.jobs.is_empty() || any(&[S::Errored, S::Cancelled]) {
             VideoState::Failed
-        } else if !any(&[
-            S::Pending,
-            S::Processing,
-            S::Completing,
-            S::WaitingForParent,
-        ]) {
+        } else if self.has_all_jobs()
+            && !any(&[
+                S::Pending,
+                S::Processing,
+                S::Completing,
+                S::WaitingForParent,
+            ])
+        {
             VideoState::Done
         } else if any(&[S::Processing, S::Completing, S::Completed]) {
             VideoState::Processing
@@ -127,15 +131,24 @@ impl VideoView {
         }
     }
 
+    /// Whether its jobs are all in the queue: they are put there after it is.
+    fn has_all_jobs(&self) -> bool {
+        let queued = |id: &QueueId| self.jobs.iter().any(|j| j.job.id == *id);
+        self.video.jobs.iter().all(|planned| queued(&planned.id))
+    }
+
     /// Whether nothing will come of it any more.
     pub fn has_ended(&self) -> bool {
         use RunnerJobState::{Cancelled, Completed, Errored};
         let mut jobs = self.jobs.iter();
-        jobs.all(|j| matches!(j.state, Completed | Errored | Cancelled))
+        self.has_all_jobs() && jobs.all(|j| matches!(j.state, Completed | Errored | Cancelled))
     }
 
     /// Why it failed.
     pub fn error(&self) -> Option<String> {
+        if self.video.jobs.is_empty() {
+            return Some("all its jobs were deleted".to_owned());
+        }
         let failed =
             |j: &&JobView| matches!(j.state, RunnerJobState::Errored | RunnerJobState::Cancelled);
         let job = self.jobs.iter().find(failed)?;
@@ -336,5 +349,89 @@ impl Videos {
         noted.await?;
         self.memory().untold.remove(id);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::UnixMillis;
+    use crate::job::NewJob;
+    use crate::job::runner::RunnerSpec;
+    use crate::videos::model::{Planned, VideoFacts, VideoSource};
+
+    fn seen(planned: &[&str], queued: &[(&str, JobState)], made: &[&str]) -> VideoView {
+        let id = |id: &str| -> QueueId { id.parse().unwrap() };
+        let work = RunnerWork::Transcription;
+        let plan = |of: &&str| Planned {
+            id: id(of),
+            work: work.clone(),
+        };
+        let video = Video {
+            name: String::new(),
+            source: VideoSource::Upload,
+            facts: VideoFacts::default(),
+            jobs: planned.iter().map(plan).collect(),
+            thumbnail: None,
+            destination: None,
+            callback: None,
+            received: Default::default(),
+            results: made.iter().map(|of| (id(of), Made::Live)).collect(),
+            spent: Default::default(),
+            deleted: false,
+        };
+        let view = |(of, state): &(&str, JobState)| {
+            let new = NewJob {
+                id: id(of),
+                priority: 0,
+                parents: Vec::new(),
+                retry: work.retry_policy(),
+                spec: JobSpec::Runner(Box::new(RunnerSpec {
+                    video: "v".into(),
+                    work: work.clone(),
+                })),
+            };
+            let mut job = Job::new(new, UnixMillis::new(0));
+            job.state = *state;
+            JobView {
+                work: work.clone(),
+                state: RunnerJobState::of(&job, Some(&video)),
+                error: None,
+                made: video.results.get(&job.id).cloned(),
+                job,
+            }
+        };
+        VideoView {
+            id: "v".into(),
+            created_at: UnixMillis::new(0),
+            updated_at: UnixMillis::new(0),
+            jobs: queued.iter().map(view).collect(),
+            has_master: false,
+            video,
+        }
+    }
+
+    #[test]
+    fn a_video_is_done_when_all_that_was_planned_is_there() {
+        use JobState::{Done, Failed, Ready};
+        let stands = |video: VideoView| (video.state(), video.has_ended());
+        let pending = (VideoState::Pending, false);
+        let processing = (VideoState::Processing, false);
+        // It is stored before its jobs are queued.
+        assert_eq!(stands(seen(&["a", "b"], &[], &[])), pending);
+        assert_eq!(stands(seen(&["a", "b"], &[("a", Ready)], &[])), pending);
+        assert_eq!(
+            stands(seen(&["a", "b"], &[("a", Done)], &["a"])),
+            processing
+        );
+        // The job was read after its end, and the video before.
+        assert_eq!(stands(seen(&["a"], &[("a", Done)], &[])), processing);
+        let done = seen(&["a"], &[("a", Done)], &["a"]);
+        assert_eq!(stands(done), (VideoState::Done, true));
+        let failed = seen(&["a", "b"], &[("a", Done), ("b", Failed)], &["a"]);
+        assert_eq!(stands(failed), (VideoState::Failed, true));
+        let bare = seen(&[], &[], &[]);
+        assert!(bare.error().is_some());
+        assert_eq!(stands(bare), (VideoState::Failed, true));
     }
 }

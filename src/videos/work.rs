@@ -167,10 +167,7 @@ impl Videos {
         let proof = Proof::Token(held.token.0);
         let failed = self.dispatcher.fail(&held.job.id, proof, failure).await;
         failed.map_err(lost)?;
-        let (kind, now) = (held.work.kind(), self.now());
-        let mut memory = self.memory();
-        let streak = memory.streaks.entry((held.runner, kind)).or_default();
-        streak.failed(&held.job.id, now);
+        self.note_failure(held.runner, held.work.kind(), &held.job.id);
         Ok(())
     }
 
@@ -254,9 +251,6 @@ impl Videos {
         });
         entered.await?;
         delivered.taken = true;
-        self.memory()
-            .streaks
-            .remove(&(held.runner, held.work.kind()));
         self.finish_later(&held.video, id);
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod clients;
 mod jobs;
+mod kills;
 mod live;
 mod resumable;
 pub(crate) mod runner;

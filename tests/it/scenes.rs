@@ -3,6 +3,8 @@
 mod bad_input;
 mod engines;
 mod film;
+mod grain;
+mod pictures;
 mod protocol;
 mod restarts;
 mod web;

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::media::{Metric, OnComplete, QualityGoal, SceneEncoder};
-use crate::plan::scenes::SceneRules;
-use crate::scenes::NewProject;
+use crate::plan::scenes::{GRAIN_OPTION, SceneRules, take_grain_option};
+use crate::scenes::{NO_WEBM, NewProject};
 
 /// `reason` of a refusal.
 pub(super) type Refusal = String;
@@ -39,15 +39,35 @@ pub(super) fn parse(body: &Map<String, Value>) -> Result<NewProject, Refusal> {
             known.join(", ")
         )
     })?;
+    let on_complete = on_complete(body)?.unwrap_or_default();
+    if !on_complete.holds(encoder) {
+        return Err(NO_WEBM.into());
+    }
+    let quality = quality(body)?;
+    let (encoder_params, grain_table) = take_grain_option(&line(body, "encoder_params")?);
+    if let Some(table) = &grain_table {
+        let told = match (encoder, quality) {
+            _ if table.is_empty() => Some("names no file"),
+            (SceneEncoder::Aom, None) => None,
+            (SceneEncoder::Aom, Some(_)) => {
+                Some("cannot be had with quality: every metric counts grain as loss")
+            }
+            _ => Some("is for aom only"),
+        };
+        if let Some(told) = told {
+            return Err(format!("encoder_params: {GRAIN_OPTION} {told}"));
+        }
+    }
     Ok(NewProject {
         inputs,
         encoder,
-        encoder_params: line(body, "encoder_params")?,
+        encoder_params,
+        grain_table,
         ffmpeg_params: line(body, "ffmpeg_params")?,
         rules: rules(body, min, max)?,
         priority,
-        on_complete: on_complete(body)?.unwrap_or_default(),
-        quality: quality(body)?,
+        on_complete,
+        quality,
         id: id(body)?,
     })
 }
@@ -237,6 +257,14 @@ mod tests {
         assert_eq!((rules.min_frames, rules.max_frames), (10, Some(20)));
         let rules = with("min_frames", json!(500)).unwrap().rules;
         assert_eq!((rules.min_frames, rules.max_frames), (500, Some(500)));
+        let project = with("encoder_params", json!("-b 10 --film-grain-table=g.tbl")).unwrap();
+        assert_eq!(
+            (
+                project.encoder_params.as_str(),
+                project.grain_table.as_deref()
+            ),
+            ("-b 10", Some("g.tbl"))
+        );
         let goal = with("quality", json!({"vmaf": 95}))
             .unwrap()
             .quality
@@ -269,6 +297,9 @@ mod tests {
             told.contains("'x266' is not known") && told.contains("svt-av1"),
             "{told}"
         );
+        let body = json!({"input": ["a.mkv"], "encoder": "x265", "encoder_params": "",
+            "on_complete": "merge-webm"});
+        assert_eq!(parsed(body).unwrap_err(), NO_WEBM);
         for (field, value) in [
             ("encoder_params", json!("a\r\nb: c")),
             ("encoder_params", json!(3)),
@@ -279,6 +310,7 @@ mod tests {
             ("on_complete", json!("rm -rf")),
             ("input", json!([1])),
             ("threshold", json!(-1)),
+            ("encoder_params", json!("--film-grain-table=")),
         ] {
             let told = with(field, value).unwrap_err();
             assert!(told.starts_with(field), "{told}");

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -12,12 +12,14 @@ use aws_lc_rs::constant_time;
 
 use crate::artifact::ArtifactName;
 use crate::media::OnComplete;
+use crate::plan::scenes::{GRAIN_OPTION, take_grain_option};
 use crate::scenes::{Activity, ProjectView, Reencode, ScenesError, scene_number};
 
 use super::super::access::now;
 use super::super::artifacts;
 use super::super::error::ApiError;
 use super::super::links::Links;
+use super::super::ranges::Asked;
 use super::super::state::AppState;
 use super::{add, file_subject, text, wire};
 
@@ -231,14 +233,13 @@ async fn send(
     app: &AppState,
     name: Result<ArtifactName, ScenesError>,
     shown_as: &str,
-    method: &Method,
-    headers: &HeaderMap,
+    asked: &Asked,
 ) -> Response {
     let name = match name {
         Ok(name) => name,
         Err(error) => return text(StatusCode::NOT_FOUND, error.to_string()),
     };
-    let sent = artifacts::give(&app.artifacts, &name, method, headers).await;
+    let sent = artifacts::give(&app.artifacts, &name, asked).await;
     let mut response = sent.unwrap_or_else(ApiError::into_response);
     let extension = name.file().rsplit_once('.').map_or("", |(_, e)| e);
     let kind = match extension {
@@ -263,23 +264,21 @@ async fn send(
 pub(super) async fn scene(
     State(app): State<AppState>,
     Path(path): Path<ScenePath>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Response {
     let name = app.scenes.scene_file(&path.project, &path.scene);
     let shown_as = scene_number(&path.scene).map_or(String::new(), |n| format!("{n:05}"));
-    send(&app, name, &shown_as, &method, &headers).await
+    send(&app, name, &shown_as, &asked).await
 }
 
 /// `GET /completed/{project}`.
 pub(super) async fn completed(
     State(app): State<AppState>,
     Path(path): Path<ProjectPath>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Response {
     let name = app.scenes.completed_file(&path.project);
-    send(&app, name, &path.project, &method, &headers).await
+    send(&app, name, &path.project, &asked).await
 }
 
 /// `GET /api/v2/scene-workers`: who of grav1's workers is there.
@@ -359,9 +358,15 @@ pub(super) async fn retry(
     let body = optional_body(&body)?;
     check_password(&app, &body)?;
     let bad = |reason| ApiError::new(StatusCode::BAD_REQUEST, reason);
-    let how = Reencode {
-        encoder_params: add::optional_line(&body, "encoder_params").map_err(bad)?,
-    };
+    let encoder_params = add::optional_line(&body, "encoder_params").map_err(bad)?;
+    if take_grain_option(encoder_params.as_deref().unwrap_or_default())
+        .1
+        .is_some()
+    {
+        let told = format!("encoder_params: {GRAIN_OPTION} is for a whole project");
+        return Err(bad(told));
+    }
+    let how = Reencode { encoder_params };
     app.scenes
         .encode_again(&path.project, &path.scene, how)
         .await?;

@@ -71,11 +71,13 @@ pub(super) fn project(project: &ProjectView, address: impl Fn(&str) -> String) -
         "priority": number(project.priority),
         "on_complete": project.on_complete.name(),
         "quality": quality,
+        "grain_table": project.grain_table,
         "paused": project.paused,
         "step": step(project),
         "frame_rate": project.rate.map(|r| r.to_string()),
         "workers": held,
         "scenes": scenes,
+        "notes": project.notes,
         "completed_size": completed,
         "completed_url": completed.map(|_| address(&format!("/completed/{}", project.id))),
     })

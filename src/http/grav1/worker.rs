@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use crate::artifact::ArtifactError;
 use crate::scenes::{Asker, HandedScene, HeldScene, ScenesError, Upload, Verdict};
 
 use super::super::error::ApiError;
@@ -98,7 +99,7 @@ fn job(asker: &Asker, scene: &HandedScene, length: u64, body: Body) -> Response 
         ("version", scene.version.as_deref().unwrap_or_default()),
         ("start", "0"),
         ("frames", &frames),
-        ("grain", "0"),
+        ("grain", if scene.has_grain { "1" } else { "0" }),
     ];
     let mut response = body.into_response();
     let headers = response.headers_mut();
@@ -124,9 +125,29 @@ pub(super) async fn is_job(State(app): State<AppState>, Path(path): Path<ScenePa
     }
 }
 
-/// `GET /api/get_grain/{project}/{scene}`: no scene is handed out with `grain: 1`, so none has a table.
-pub(super) async fn get_grain() -> StatusCode {
-    StatusCode::NOT_FOUND
+/// `GET /api/get_grain/{project}/{scene}`: the table of film grain that a job with `grain: 1` is encoded with.
+pub(super) async fn get_grain(
+    State(app): State<AppState>,
+    Path(path): Path<ScenePath>,
+) -> Response {
+    let Ok(name) = app.scenes.grain_file(&path.project, &path.scene) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match app.artifacts.read(&name, None).await {
+        Ok(table) => {
+            let length = HeaderValue::from(table.facts.size_bytes);
+            let mut response = Body::from_stream(table.bytes).into_response();
+            let headers = response.headers_mut();
+            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+            headers.insert(header::CONTENT_TYPE, kind);
+            // As with segments, no worker takes it without.
+            headers.insert(header::CONTENT_LENGTH, length);
+            response
+        }
+        // The film is not parted yet.
+        Err(ArtifactError::NotFound) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => ApiError::from(error).into_response(),
+    }
 }
 
 /// `POST /cancel_job`, a form.

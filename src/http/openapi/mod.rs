@@ -91,6 +91,7 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ("/assign_job", "distconv"),
     ("/storage_pools", "distconv"),
     ("/api/v1/runners", "PeerTube runners"),
+    ("//api/v1/runners", "PeerTube runners"),
     ("/socket.io", "PeerTube runners"),
     ("/video/", "Transcode API"),
     ("/videos", "Transcode API"),

@@ -176,6 +176,7 @@ fn figures() -> Vec<Described> {
         field("allowed", text_of("What it may hold")),
         field("is_secret", flag()),
         field("is_set", flag()),
+        field("is_default", flag()),
     ]);
     let config = object([
         field("version", text()),

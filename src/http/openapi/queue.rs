@@ -298,11 +298,18 @@ fn artifacts() -> Vec<Described> {
             "The result of a job",
         ))
         .query(
-            "token",
+            "gst",
             "Signature of an address that was handed out, instead of the key",
             text(),
         )
         .header("Range", "Part of it", text_of("`bytes=0-99`"))
+        .header(
+            "If-Range",
+            "Entity tag of the file that the part belongs to",
+            text(),
+        )
+        .header("If-None-Match", "Entity tag of an earlier answer", text())
+        .empty(304, "The file has not changed")
         .bytes(200, "The file", "*/*")
         .bytes(206, "The part", "*/*")
         .errors(&[none, (416, "The range lies beyond the end"), BUSY]),

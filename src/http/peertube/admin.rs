@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::job::JobKind;
-use crate::videos::{Runner, RunnerJobState};
+use crate::videos::{JobQuery, JobSort, Runner, RunnerJobState};
 
 use super::super::state::AppState;
 use super::jobs::job_id;
@@ -28,9 +28,72 @@ fn number(text: &str) -> Result<i64, Problem> {
         .map_err(|_| Problem::bad("id: must be a whole number"))
 }
 
-pub(super) async fn runners(State(app): State<AppState>) -> Answer {
-    let all = app.videos.runners().await?;
-    Ok(list(all.len(), all.iter().map(runner_shape).collect()))
+/// Which entries of a list are asked for: `start`, `count`, `sort`, and what only jobs have.
+///
+/// # Errors
+/// A value that is not understood, by its name. What the contract does not name is not looked at.
+fn asked(query: Option<&str>) -> Result<JobQuery, Problem> {
+    let mut asked = JobQuery {
+        start: 0,
+        count: USUAL,
+        sort: JobSort::CreatedAt,
+        descending: true,
+        search: String::new(),
+        states: Vec::new(),
+        kinds: Vec::new(),
+    };
+    for (key, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let bad = || Problem::bad(format!("{key}: '{value}' is not understood"));
+        match key.trim_end_matches("[]") {
+            "start" => asked.start = value.parse().map_err(|_| bad())?,
+            "count" => asked.count = value.parse::<usize>().map_err(|_| bad())?.min(MOST),
+            "search" => asked.search = value.into_owned(),
+            "sort" => {
+                let name = value.strip_prefix('-');
+                asked.descending = name.is_some();
+                asked.sort = sort_named(name.unwrap_or(&value)).ok_or_else(bad)?;
+            }
+            "stateOneOf" => {
+                let id: u8 = value.parse().map_err(|_| bad())?;
+                let all = RunnerJobState::ALL.iter();
+                let state = all.copied().find(|s| s.id() == id);
+                asked.states.push(state.ok_or_else(bad)?);
+            }
+            "typeOneOf" => {
+                let kind = JobKind::from_runner_type(&value);
+                asked.kinds.push(kind.ok_or_else(bad)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(asked)
+}
+
+/// How many there are of `all` (oldest first), and those that are asked for.
+fn page<T>(mut all: Vec<T>, asked: &JobQuery) -> (usize, Vec<T>) {
+    if asked.descending {
+        all.reverse();
+    }
+    let total = all.len();
+    let shown = all.into_iter().skip(asked.start).take(asked.count);
+    (total, shown.collect())
+}
+
+fn sort_named(name: &str) -> Option<JobSort> {
+    Some(match name {
+        "createdAt" => JobSort::CreatedAt,
+        "updatedAt" => JobSort::UpdatedAt,
+        "priority" => JobSort::Priority,
+        "state" => JobSort::State,
+        "progress" => JobSort::Progress,
+        _ => return None,
+    })
+}
+
+pub(super) async fn runners(State(app): State<AppState>, RawQuery(query): RawQuery) -> Answer {
+    let asked = asked(query.as_deref())?;
+    let (total, shown) = page(app.videos.runners().await?, &asked);
+    Ok(list(total, shown.iter().map(runner_shape).collect()))
 }
 
 pub(super) async fn remove_runner(
@@ -41,15 +104,16 @@ pub(super) async fn remove_runner(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn tokens(State(app): State<AppState>) -> Answer {
+pub(super) async fn tokens(State(app): State<AppState>, RawQuery(query): RawQuery) -> Answer {
+    let asked = asked(query.as_deref())?;
     let runners = app.videos.runners().await?;
-    let tokens = app.videos.registration_tokens().await?;
     let count = |number: i64| {
         let of = |r: &&Runner| r.registration == Some(number);
         runners.iter().filter(of).count()
     };
-    let shapes = tokens.iter().map(|t| token_shape(t, count(t.number)));
-    Ok(list(tokens.len(), shapes.collect()))
+    let (total, shown) = page(app.videos.registration_tokens().await?, &asked);
+    let shapes = shown.iter().map(|t| token_shape(t, count(t.number)));
+    Ok(list(total, shapes.collect()))
 }
 
 pub(super) async fn new_token(State(app): State<AppState>) -> Result<StatusCode, Problem> {
@@ -65,35 +129,12 @@ pub(super) async fn remove_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `start`, `count`, `sort` (`createdAt`, `-createdAt`), `search`, `stateOneOf`, `typeOneOf`.
 pub(super) async fn jobs(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let (mut start, mut count, mut search, mut oldest_first) = (0, USUAL, String::new(), false);
-    let (mut states, mut kinds) = (Vec::new(), Vec::new());
-    let query = query.unwrap_or_default();
-    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        let bad = || Problem::bad(format!("{key}: '{value}' is not understood"));
-        match key.trim_end_matches("[]") {
-            "start" => start = value.parse().map_err(|_| bad())?,
-            "count" => count = value.parse::<usize>().map_err(|_| bad())?.min(MOST),
-            "search" => search = value.into_owned(),
-            "sort" => oldest_first = !value.starts_with('-'),
-            "stateOneOf" => {
-                let id: u8 = value.parse().map_err(|_| bad())?;
-                let all = RunnerJobState::ALL.iter();
-                states.push(*all.clone().find(|s| s.id() == id).ok_or_else(bad)?);
-            }
-            "typeOneOf" => kinds.push(JobKind::from_runner_type(&value).ok_or_else(bad)?),
-            _ => {}
-        }
-    }
-    let page = app
-        .videos
-        .runner_jobs(&kinds, &states, &search, oldest_first, start, count);
-    let page = page.await?;
+    let page = app.videos.runner_jobs(&asked(query.as_deref())?).await?;
     let (runners, base) = (app.videos.runners().await?, app.base_url(&headers));
     let shape = |(job, state): &(crate::job::Job, RunnerJobState)| {
         let number = job.worker.as_ref().and_then(Runner::number_of);

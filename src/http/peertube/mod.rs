@@ -29,10 +29,12 @@ pub use told::tell;
 pub(super) use videos::list;
 
 const RUNNERS: &str = "/api/v1/runners";
+/// As runners write it that were registered with a slash behind the address; they follow no redirects.
+const RUNNERS_SLASHED: &str = "//api/v1/runners";
 
 /// Whether a path belongs to this protocol, known or not.
 pub(super) fn is_own(path: &str) -> bool {
-    let own = [RUNNERS, "/video", "/videos", "/socket.io"];
+    let own = [RUNNERS, RUNNERS_SLASHED, "/video", "/videos", "/socket.io"];
     own.iter()
         .filter_map(|own| path.strip_prefix(own))
         .any(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -43,7 +45,8 @@ pub(super) fn carries_token(path: &str) -> bool {
     if path == "/socket.io/" {
         return true;
     }
-    let Some(rest) = path.strip_prefix(RUNNERS) else {
+    let rest = path.strip_prefix(RUNNERS_SLASHED);
+    let Some(rest) = rest.or_else(|| path.strip_prefix(RUNNERS)) else {
         return false;
     };
     let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
@@ -56,18 +59,15 @@ pub(super) fn carries_token(path: &str) -> bool {
 
 const JOB_VERBS: [&str; 5] = ["accept", "update", "error", "abort", "success"];
 
+/// Largest body that says why a job failed: runners send all that ffmpeg wrote.
+const MAX_REASON_BYTES: usize = 32 << 20;
+
 /// All routes. Bodies of deliveries and uploads are as large as they are: what they carry is counted
 /// where it is stored.
 pub(super) fn routes() -> Router<AppState> {
     let jobs = format!("{RUNNERS}/jobs");
     let files = format!("{jobs}/{{job}}/files/videos/{{video}}");
     let small = Router::new()
-        .route(&format!("{RUNNERS}/register"), post(runners::register))
-        .route(&format!("{RUNNERS}/unregister"), post(runners::unregister))
-        .route(&format!("{jobs}/request"), post(jobs::request))
-        .route(&format!("{jobs}/{{job}}/accept"), post(jobs::accept))
-        .route(&format!("{jobs}/{{job}}/error"), post(jobs::error))
-        .route(&format!("{jobs}/{{job}}/abort"), post(jobs::abort))
         .route(&format!("{files}/max-quality"), post(files::video))
         .route(&format!("{files}/max-quality/audio"), post(files::video))
         .route(
@@ -95,10 +95,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route(&jobs, get(admin::jobs))
         .route(&format!("{jobs}/{{job}}/cancel"), post(admin::cancel_job))
         .route(&format!("{jobs}/{{job}}"), delete(admin::remove_job));
-    let large = Router::new()
-        .route(&format!("{jobs}/{{job}}/update"), post(jobs::update))
-        .route(&format!("{jobs}/{{job}}/success"), post(jobs::success));
-    let mut all = small.merge(large.layer(DefaultBodyLimit::disable()));
+    let mut all = small.merge(calls(RUNNERS)).merge(calls(RUNNERS_SLASHED));
     for own in ["/video", "/videos"] {
         let large = Router::new()
             .route(&format!("{own}/upload"), post(videos::upload))
@@ -122,6 +119,25 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/socket.io/", any(socket::connect))
 }
 
+/// What runners call, below `base`; files they fetch at the addresses that they are told.
+fn calls(base: &str) -> Router<AppState> {
+    let jobs = format!("{base}/jobs");
+    let small = Router::new()
+        .route(&format!("{base}/register"), post(runners::register))
+        .route(&format!("{base}/unregister"), post(runners::unregister))
+        .route(&format!("{jobs}/request"), post(jobs::request))
+        .route(&format!("{jobs}/{{job}}/accept"), post(jobs::accept));
+    let wordy = Router::new()
+        .route(&format!("{jobs}/{{job}}/error"), post(jobs::error))
+        .route(&format!("{jobs}/{{job}}/abort"), post(jobs::abort))
+        .layer(DefaultBodyLimit::max(MAX_REASON_BYTES));
+    let large = Router::new()
+        .route(&format!("{jobs}/{{job}}/update"), post(jobs::update))
+        .route(&format!("{jobs}/{{job}}/success"), post(jobs::success))
+        .layer(DefaultBodyLimit::disable());
+    small.merge(wordy).merge(large)
+}
+
 /// A path or a method that there is not.
 pub(super) fn nothing(status: StatusCode) -> Response {
     let text = status.canonical_reason().unwrap_or("there is no such path");
@@ -138,6 +154,7 @@ mod tests {
             "/api/v1/runners/register",
             "/api/v1/runners/jobs/request",
             "/api/v1/runners/jobs/x/success",
+            "//api/v1/runners/jobs/x/success",
             "/api/v1/runners/jobs/x/files/videos/y/max-quality",
             "/socket.io/",
         ] {
@@ -148,6 +165,7 @@ mod tests {
             "/api/v1/runners/jobs",
             "/api/v1/runners/jobs/x",
             "/api/v1/runners/jobs/x/cancel",
+            "//api/v1/runners/jobs/x/cancel",
             "/api/v1/runners/registration-tokens",
             "/api/v1/runners/registration-tokens/generate",
             "/video/upload",

@@ -58,9 +58,13 @@ fn broken() -> Problem {
     Problem::bad("the body broke off or is no valid multipart/form-data")
 }
 
-/// Whether a part is a file; the name of a text has none.
+/// Whether a part is a file. Some clients give the type of texts too.
 pub(super) fn is_file(field: &Field<'_>) -> bool {
-    field.file_name().is_some() || field.content_type().is_some()
+    let is_text = |kind: &str| {
+        let kind = kind.trim_start().to_ascii_lowercase();
+        kind.starts_with("text/plain") || kind.starts_with("application/json")
+    };
+    field.file_name().is_some() || field.content_type().is_some_and(|kind| !is_text(kind))
 }
 
 pub(super) async fn text(field: &mut Field<'_>) -> Result<String, Problem> {

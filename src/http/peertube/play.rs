@@ -3,12 +3,13 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, header};
 
 use crate::videos::{VideoError, VideoState};
 
 use super::super::artifacts;
 use super::super::links::carry;
+use super::super::ranges::Asked;
 use super::super::state::AppState;
 use super::problem::Problem;
 
@@ -27,13 +28,12 @@ pub(in super::super) fn video_of_file(path: &str) -> Option<&str> {
 pub(super) async fn file(
     State(app): State<AppState>,
     Path((id, file)): Path<(String, String)>,
-    method: Method,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
     let view = app.videos.view(&id).await?;
     if !file.ends_with(".m3u8") {
         let name = app.videos.artifact_name(&id, &file)?;
-        return Ok(artifacts::give(&app.artifacts, &name, &method, &headers)
+        return Ok(artifacts::give(&app.artifacts, &name, &asked)
             .await
             .unwrap_or_else(IntoResponse::into_response));
     }
@@ -48,7 +48,7 @@ pub(super) async fn file(
             String::from_utf8_lossy(&parts.concat()).into_owned()
         }
     };
-    let text = match app.video_links(&id, app.base_url(&headers)).token {
+    let text = match app.video_links(&id, app.base_url(&asked.headers)).token {
         Some(token) => carry(&text, &token),
         None => text,
     };

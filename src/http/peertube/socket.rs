@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
+use url::Url;
 
 use crate::videos::{Connected, VideoError, Videos};
 
@@ -24,8 +25,9 @@ use super::problem::Problem;
 
 type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
-/// The second one is that of runners that were registered with a slash behind the address.
-const NAMESPACES: [&str; 2] = ["/runners", "//runners"];
+/// Name of the namespace. Runners put the path of the address with which they were registered before
+/// it, although the connection itself is always made at `/socket.io/`.
+const NAMESPACE: &str = "/runners";
 const EVENT: &str = "available-jobs";
 /// New jobs come in groups: runners are told once.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -59,24 +61,47 @@ struct Hello {
 #[error("Invalid runner token.")]
 struct Unknown;
 
+/// Namespaces for runners that were registered with or without the path of `advertised` (that of a
+/// proxy before us), with or without a slash behind it.
+fn namespaces(advertised: Option<&Url>) -> Vec<String> {
+    let path = advertised.map(|url| url.path().trim_end_matches('/'));
+    let mut found = Vec::new();
+    for path in [Some(""), path.filter(|p| !p.is_empty())]
+        .into_iter()
+        .flatten()
+    {
+        found.extend(["", "/"].map(|slash| format!("{path}{slash}{NAMESPACE}")));
+    }
+    found
+}
+
 impl RunnerSockets {
-    /// Tells runners of work until `cancel`. Must be called on a runtime.
-    pub fn new(videos: &Arc<Videos>, tracker: &TaskTracker, cancel: &CancellationToken) -> Self {
+    /// Tells runners of work until `cancel`; `advertised` is the address under which they know this
+    /// gateway. Must be called on a runtime.
+    pub fn new(
+        videos: &Arc<Videos>,
+        advertised: Option<&Url>,
+        tracker: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Self {
         let (service, io) = SocketIoBuilder::new()
             .transports([TransportType::Websocket])
             .connect_timeout(CONNECT_WITHIN)
             .build_svc();
-        for namespace in NAMESPACES {
+        let namespaces = namespaces(advertised);
+        for namespace in &namespaces {
             let videos = videos.clone();
             let admit = move |socket: SocketRef, hello: TryData<Hello>| {
                 let videos = videos.clone();
                 async move { admit(&videos, &socket, hello).await }
             };
-            io.ns(namespace, (async || {}).with(admit));
+            io.ns(namespace.clone(), (async || {}).with(admit));
         }
         let (videos, cancel) = (videos.clone(), cancel.clone());
         tracker.spawn(async move {
-            cancel.run_until_cancelled(ring(&videos, &io)).await;
+            cancel
+                .run_until_cancelled(ring(&videos, &io, &namespaces))
+                .await;
             io.close().await;
         });
         let service = ServiceExt::<Request>::map_response(service, IntoResponse::into_response);
@@ -112,7 +137,7 @@ async fn admit(
     Ok(())
 }
 
-async fn ring(videos: &Arc<Videos>, io: &SocketIo) {
+async fn ring(videos: &Arc<Videos>, io: &SocketIo, namespaces: &[String]) {
     let mut work = videos.work();
     loop {
         let asked = tokio::select! {
@@ -125,7 +150,7 @@ async fn ring(videos: &Arc<Videos>, io: &SocketIo) {
         } else if !videos.anybody_listens() || !videos.has_work().await.unwrap_or(true) {
             continue;
         }
-        for namespace in NAMESPACES {
+        for namespace in namespaces {
             let Some(runners) = io.of(namespace) else {
                 continue;
             };
@@ -149,5 +174,19 @@ pub(super) async fn connect(State(app): State<AppState>, mut request: Request) -
     match app.sockets.service.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runners_behind_a_proxy_have_its_path_in_their_namespace() {
+        let of = |url: &str| namespaces(Some(&Url::parse(url).unwrap()));
+        assert_eq!(of("https://h"), ["/runners", "//runners"]);
+        let wanted = ["/runners", "//runners", "/gs/runners", "/gs//runners"];
+        assert_eq!(of("https://h/gs/"), wanted);
+        assert_eq!(namespaces(None), ["/runners", "//runners"]);
     }
 }

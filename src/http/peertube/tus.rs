@@ -130,18 +130,18 @@ pub(super) async fn go_on(
     };
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
-        match part {
-            Ok(bytes) => piece.write(bytes).await?,
-            Err(_) => {
-                piece.finish().await?;
-                return Err(Problem::bad("the piece broke off"));
-            }
+        let Ok(bytes) = part else {
+            piece.finish().await?;
+            return Err(Problem::bad("the piece broke off"));
+        };
+        if let Err(error) = piece.write(bytes).await {
+            linger(&app, Body::from_stream(parts));
+            return Err(error.into());
         }
     }
-    if piece.finish().await? {
-        app.videos
-            .finish_upload(&id, &app.base_url(&headers))
-            .await?;
+    if let Some(whole) = piece.finish().await? {
+        let base = app.base_url(&headers);
+        app.videos.finish_upload(whole, &base).await?;
     }
     let upload = app.videos.upload_offset(&id).await?;
     Ok(answer(StatusCode::NO_CONTENT, &upload))

@@ -37,7 +37,7 @@ pub fn payload(work: &RunnerWork, files: &str) -> Value {
                     .with_file(&format!("{files}/studio/task-files/{name}")),
                 None => task.clone(),
             };
-            let tasks: Vec<StudioTask> = tasks.iter().map(place).collect();
+            let tasks: Vec<Value> = tasks.iter().map(|t| both_names(json!(place(t)))).collect();
             json!({
                 "input": {"videoFileUrl": video, "separatedAudioFileUrl": []},
                 "tasks": tasks,
@@ -63,6 +63,16 @@ pub fn payload(work: &RunnerWork, files: &str) -> Value {
             "output": {},
         }),
     }
+}
+
+/// A ratio was misspelt on the wire until PeerTube 8; newer runners read it under its right name, and
+/// fail without it.
+fn both_names(mut task: Value) -> Value {
+    let options = &mut task["options"];
+    if let Some(ratio) = options.get("horitonzalMarginRatio").cloned() {
+        options["horizontalMarginRatio"] = ratio;
+    }
+    task
 }
 
 /// As PeerTube; runners set a key frame every two seconds.
@@ -92,6 +102,19 @@ mod tests {
         let studio = payload(&RunnerWork::Studio { tasks }, FILES);
         let told = &studio["tasks"][0]["options"]["file"];
         assert_eq!(told, &format!("{FILES}/studio/task-files/task-0"));
+    }
+
+    #[test]
+    fn old_and_new_runners_find_the_margin_of_a_watermark() {
+        let asked = json!({"name": "add-watermark", "options": {
+            "file": "w", "horizontalMarginRatio": 0.1,
+        }});
+        let task: StudioTask = serde_json::from_value(asked).unwrap();
+        let told = payload(&RunnerWork::Studio { tasks: vec![task] }, FILES);
+        let options = &told["tasks"][0]["options"];
+        for name in ["horitonzalMarginRatio", "horizontalMarginRatio"] {
+            assert_eq!(options[name], 0.1, "{options}");
+        }
     }
 
     #[test]

@@ -64,7 +64,11 @@ pub enum StudioTask {
         file: String,
         #[serde(default = "watermark_size")]
         watermark_size_ratio: f64,
-        #[serde(default = "watermark_margin", rename = "horitonzalMarginRatio")]
+        #[serde(
+            default = "watermark_margin",
+            rename = "horitonzalMarginRatio",
+            alias = "horizontalMarginRatio"
+        )]
         horizontal_margin_ratio: f64,
         #[serde(default = "watermark_margin")]
         vertical_margin_ratio: f64,

@@ -139,7 +139,9 @@ impl<'a> Film<'a> {
         let few = keyframes.is_none_or(|k| k < count);
         let skips = ContainerHint::from_format_name(&self.probe.format) == Some(ContainerHint::Mp4);
         let runs = if few && times.span() <= SHORT {
-            let input = vec!["-ss".to_owned(), times.first.to_string()];
+            // An exact seek would leave out the picture that is shown at the first moment since before it.
+            let mut input = args(["-noaccurate_seek", "-ss"]);
+            input.push(times.first.to_string());
             vec![self.pass(input, &filters, &times, output)]
         } else if times.interval <= USUAL_GOP
             || (skips && keyframes.is_some_and(|k| k <= 6 * count))

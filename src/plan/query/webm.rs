@@ -32,6 +32,13 @@ pub fn plan_webm(
         _ if is_live => return Err(QueryPlanError::LivePosition),
         position => time_of(position, probe)?,
     };
+    // Of a picture, all of a film is the last one; of a stream it is nothing.
+    if let Some(length) = probe.duration.filter(|length| start >= *length) {
+        return Err(QueryPlanError::BeyondEnd {
+            t: start.as_secs_f64(),
+            duration: length.as_secs_f64(),
+        });
+    }
     let video = probe.main_video();
     let audio = probe
         .main_audio()

@@ -22,6 +22,9 @@ pub struct CutGroup {
 /// How a run finds its pictures in the source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FramePick {
+    /// As they are stored, from key frame to key frame, up to the one at `behind_us` (microseconds of the
+    /// source's clock); `None`: to the end of the source.
+    Copied { behind_us: Option<i64> },
     /// By their times, inclusive, microseconds of the source's clock; decoding begins near the first.
     Between { first_us: i64, last_us: i64 },
     /// By counting from the beginning of the source.
@@ -43,6 +46,37 @@ impl CutGroup {
             ..self.clone()
         }
     }
+
+    /// The scenes of it with these places, in groups of neighbours, which are decoded.
+    pub fn decoded(&self, places: &[usize], frames: &[FrameScore]) -> Vec<CutGroup> {
+        let times = rising(frames);
+        let runs = places.chunk_by(|a, b| a + 1 == *b);
+        let groups = runs.map(|run| CutGroup {
+            first: self.first + run[0],
+            spans: run.iter().map(|place| self.spans[*place]).collect(),
+            pick: FramePick::Counted,
+        });
+        groups.map(|g| g.picked(false, times.as_deref())).collect()
+    }
+
+    fn picked(mut self, is_copied: bool, times: Option<&[i64]>) -> CutGroup {
+        let (start, end) = self.range();
+        let time = |n: u64| times?.get(usize::try_from(n).ok()?).copied();
+        self.pick = match (time(start), time(end.saturating_sub(1))) {
+            (Some(_), _) if is_copied => FramePick::Copied {
+                behind_us: time(end),
+            },
+            (Some(first_us), Some(last_us)) => FramePick::Between { first_us, last_us },
+            _ => FramePick::Counted,
+        };
+        self
+    }
+}
+
+/// The times of all pictures, if all have one and each is later than the one before.
+fn rising(frames: &[FrameScore]) -> Option<Vec<i64>> {
+    let times: Option<Vec<i64>> = frames.iter().map(|f| f.pts_us).collect();
+    times.filter(|t| t.windows(2).all(|w| w[0] < w[1]))
 }
 
 /// Scenes and pictures that one run takes at most: a killed gateway loses one run.
@@ -51,33 +85,73 @@ const GROUP_FRAMES: u64 = 3000;
 /// How far before its first picture a run enters the source: a search may land late.
 const PREROLL: MediaTime = MediaTime::from_micros(1_000_000);
 
-/// Parts the scenes into groups.
-pub fn cut_groups(spans: &[SceneSpan], frames: &[FrameScore]) -> Vec<CutGroup> {
-    let times: Option<Vec<i64>> = frames.iter().map(|f| f.pts_us).collect();
-    let times = times.filter(|t| t.windows(2).all(|w| w[0] < w[1]));
-    let mut groups: Vec<CutGroup> = Vec::new();
+/// Parts the scenes into groups. `may_copy`: scenes between two key frames are taken as they are stored.
+pub fn cut_groups(spans: &[SceneSpan], frames: &[FrameScore], may_copy: bool) -> Vec<CutGroup> {
+    let times = rising(frames);
+    let at = |n: u64| frames.get(usize::try_from(n).ok()?);
+    let is_copied = |span: &SceneSpan| {
+        let ends_well =
+            span.end() == frames.len() as u64 || at(span.end()).is_some_and(|f| f.is_key);
+        may_copy && times.is_some() && at(span.start).is_some_and(|f| f.is_key) && ends_well
+    };
+    let mut groups: Vec<(CutGroup, bool)> = Vec::new();
     for (nth, span) in spans.iter().enumerate() {
-        let fits = |g: &&mut CutGroup| {
+        let copied = is_copied(span);
+        let fits = |(g, as_stored): &&mut (CutGroup, bool)| {
             let held: u64 = g.spans.iter().map(|s| u64::from(s.frames)).sum();
-            g.spans.len() < GROUP_SCENES && held + u64::from(span.frames) <= GROUP_FRAMES
+            let is_small = held + u64::from(span.frames) <= GROUP_FRAMES;
+            g.spans.len() < GROUP_SCENES && is_small && *as_stored == copied
         };
         match groups.last_mut().filter(fits) {
-            Some(group) => group.spans.push(*span),
-            None => groups.push(CutGroup {
-                first: nth,
-                spans: vec![*span],
-                pick: FramePick::Counted,
-            }),
+            Some((group, _)) => group.spans.push(*span),
+            None => {
+                let group = CutGroup {
+                    first: nth,
+                    spans: vec![*span],
+                    pick: FramePick::Counted,
+                };
+                groups.push((group, copied));
+            }
         }
     }
-    for group in &mut groups {
-        let (start, end) = group.range();
-        let time = |n: u64| times.as_ref()?.get(usize::try_from(n).ok()?).copied();
-        if let (Some(first_us), Some(last_us)) = (time(start), time(end.saturating_sub(1))) {
-            group.pick = FramePick::Between { first_us, last_us };
-        }
+    let picked = groups.into_iter();
+    picked
+        .map(|(g, copied)| g.picked(copied, times.as_deref()))
+        .collect()
+}
+
+/// Codecs whose pictures are copied: every worker decodes them.
+const COPIED: [&str; 8] = [
+    "h264",
+    "hevc",
+    "av1",
+    "vp9",
+    "vp8",
+    "mpeg2video",
+    "mpeg4",
+    "prores",
+];
+
+/// Whether scenes of `video` may be taken as they are stored. Pictures that are to be turned are not, since
+/// Matroska does not say so, nor are those of the full range ([`as_if_limited`]).
+pub fn may_be_copied(video: &VideoStream) -> bool {
+    video.rotation == 0 && !is_full_range(video) && COPIED.contains(&video.codec.as_str())
+}
+
+fn is_full_range(video: &VideoStream) -> bool {
+    video.color.range.as_deref() == Some("pc") || video.pixel_format.starts_with("yuvj")
+}
+
+/// The filter that calls values of the full range limited, and leaves them as they are: the pipes of
+/// workers would convert them otherwise, while the joined file says what they really are.
+fn as_if_limited(video: &VideoStream) -> Option<String> {
+    if !is_full_range(video) {
+        return None;
     }
-    groups
+    Some(match video.pixel_format.strip_prefix("yuvj") {
+        Some(layout) => format!("scale=in_range=limited:out_range=limited,format=yuv{layout}"),
+        None => "setrange=limited".to_owned(),
+    })
 }
 
 /// The codec in which segments are kept without loss.
@@ -138,6 +212,56 @@ pub fn ticks_per_frame(rate: FrameRate) -> u32 {
     (1000.0 / rate.as_f64()).round().clamp(1.0, 30_000.0) as u32
 }
 
+/// How long before the time of a key frame its segment may begin: times are rounded on their way.
+const CUT_EARLY: MediaTime = MediaTime::from_micros(2_000);
+/// How far behind its last picture a run of copies reads on: in the order in which pictures are stored
+/// some of what is shown before comes later.
+const READ_ON: MediaTime = MediaTime::from_micros(3_000_000);
+
+/// The run that copies the scenes of `group`, which begin at `begin_us` (of the source's clock), into
+/// `folder`, as `%05d.mkv`; what lies before and behind them comes in files of its own. Pictures keep the
+/// times of the source's clock, in milliseconds.
+pub fn copy_group(
+    group: &CutGroup,
+    begin_us: &[i64],
+    behind_us: Option<i64>,
+    video: &VideoStream,
+    start: MediaTime,
+    folder: &str,
+) -> Invocation {
+    let mut input = strings(&["-copyts"]);
+    let first_us = begin_us.first().copied().unwrap_or(0);
+    let enter = MediaTime::from_micros(first_us) - start - PREROLL;
+    if enter.is_positive() {
+        input.extend(strings(&["-ss", &enter.to_string()]));
+    }
+    // Nothing lies before the first picture of the source.
+    let begin_us = begin_us.iter().skip(usize::from(group.range().0 == 0));
+    let cuts = begin_us.chain(&behind_us);
+    let cuts = cuts.map(|t| (MediaTime::from_micros(*t) - CUT_EARLY).to_string());
+    let cuts: Vec<String> = cuts.collect();
+    let mut output = strings(&["-map", &format!("0:{}", video.index), "-an", "-sn", "-dn"]);
+    output.extend(strings(&["-map_metadata", "-1", "-map_chapters", "-1"]));
+    output.extend(strings(&["-c", "copy", "-avoid_negative_ts", "disabled"]));
+    if let Some(behind) = behind_us {
+        let to = MediaTime::from_micros(behind) + READ_ON;
+        output.extend(["-to".to_owned(), to.to_string()]);
+    }
+    output.extend(strings(&["-f", "segment", "-segment_format", "matroska"]));
+    // Without an index, which would tell old times.
+    output.extend(strings(&[
+        "-segment_format_options",
+        "write_crc32=0:live=1",
+    ]));
+    if cuts.is_empty() {
+        output.extend(strings(&["-segment_time", "1000000"]));
+    } else {
+        output.extend(strings(&["-segment_times", &cuts.join(",")]));
+    }
+    output.push(format!("{folder}/%05d.mkv"));
+    Invocation { input, output }
+}
+
 /// The run that cuts `group` out of video stream `video` into `folder`, as `%05d.mkv` numbered from 0.
 /// `start` is the container's first time.
 pub fn cut_group(
@@ -157,13 +281,16 @@ pub fn cut_group(
             }
             format!("between(pts\\,{first_us}\\,{last_us})")
         }
-        FramePick::Counted => {
+        FramePick::Counted | FramePick::Copied { .. } => {
             let last = to.saturating_sub(1);
             format!("between(n\\,{from}\\,{last})")
         }
     };
     let ticks = ticks_per_frame(rate);
-    let filters = format!("settb=1/1000000,select={select},settb=1/1000,setpts=N*{ticks}");
+    let mut filters = format!("settb=1/1000000,select={select},settb=1/1000,setpts=N*{ticks}");
+    if let Some(limited) = as_if_limited(video) {
+        filters = format!("{filters},{limited}");
+    }
     let count = (to - from).to_string();
     let mut output = strings(&["-map", &format!("0:{}", video.index), "-an", "-sn", "-dn"]);
     output.extend(strings(&["-map_metadata", "-1", "-map_chapters", "-1"]));
@@ -234,6 +361,7 @@ mod tests {
             .map(|t| FrameScore {
                 pts_us: Some(t),
                 score: 0.0,
+                is_key: false,
             })
             .collect()
     }
@@ -242,7 +370,7 @@ mod tests {
     fn groups_are_bounded_and_find_their_pictures() {
         let spans = spans(&[2900, 101, 50]);
         let film = frames((0..3051).map(|n| n * 40_000));
-        let groups = cut_groups(&spans, &film);
+        let groups = cut_groups(&spans, &film, true);
         let firsts: Vec<_> = groups.iter().map(|g| (g.first, g.spans.len())).collect();
         assert_eq!(firsts, [(0, 1), (1, 2)]);
         let pick = FramePick::Between {
@@ -252,9 +380,43 @@ mod tests {
         assert_eq!(groups[1].pick, pick);
         // Times that go back, or are missing, are not searched by.
         let back = frames((0..3051).map(|n| (n % 100) * 40_000));
-        assert_eq!(cut_groups(&spans, &back)[1].pick, FramePick::Counted);
+        assert_eq!(cut_groups(&spans, &back, true)[1].pick, FramePick::Counted);
         let many = spans_of_one(130);
-        assert_eq!(cut_groups(&many, &[]).len(), 3);
+        assert_eq!(cut_groups(&many, &[], true).len(), 3);
+    }
+
+    #[test]
+    fn what_lies_between_key_frames_is_copied() {
+        let spans = spans(&[50, 50, 50, 50]);
+        let mut film = frames((0..200).map(|n| n * 40_000));
+        for key in [0, 50, 150] {
+            film[key].is_key = true;
+        }
+        let picks = |groups: Vec<CutGroup>| -> Vec<_> {
+            let of = |g: &CutGroup| {
+                (
+                    g.first,
+                    g.spans.len(),
+                    matches!(g.pick, FramePick::Copied { .. }),
+                )
+            };
+            groups.iter().map(of).collect()
+        };
+        let groups = cut_groups(&spans, &film, true);
+        let last = FramePick::Copied { behind_us: None };
+        assert_eq!(groups[2].pick, last);
+        assert_eq!(picks(groups), [(0, 1, true), (1, 2, false), (3, 1, true)]);
+        assert_eq!(picks(cut_groups(&spans, &film, false)), [(0, 4, false)]);
+        // Times that do not rise say nothing of where to cut.
+        film[10].pts_us = None;
+        assert_eq!(picks(cut_groups(&spans, &film, true)), [(0, 4, false)]);
+        let group = &cut_groups(&spans, &film, true)[0];
+        let runs: Vec<_> = group
+            .decoded(&[0, 1, 3], &film)
+            .into_iter()
+            .map(|g| (g.first, g.spans.len()))
+            .collect();
+        assert_eq!(runs, [(0, 2), (3, 1)]);
     }
 
     fn spans_of_one(count: usize) -> Vec<SceneSpan> {

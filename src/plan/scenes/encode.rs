@@ -6,6 +6,7 @@ use crate::media::SceneEncoder;
 use crate::plan::Invocation;
 use crate::plan::run::strings;
 
+use super::grain::{GRAIN_FILE, GRAIN_OPTION};
 use super::options::{FfmpegOptions, OptionError, SceneOptions, ffmpeg_encoder, ffmpeg_options};
 
 /// Where and with what a scene is encoded.
@@ -49,6 +50,8 @@ pub struct SceneWork<'a> {
     pub quantiser: Option<u32>,
     /// Whether it is only to tell how good the result would be.
     pub is_probe: bool,
+    /// Whether [`GRAIN_FILE`] lies in the folder, with the grain that decoders are to add.
+    pub has_grain: bool,
 }
 
 /// Quantisers that are tried for a goal of quality, best first.
@@ -174,6 +177,9 @@ fn with_tool(
                 options.take("denoise-noise-level");
             }
         }
+        if work.has_grain && nth == count {
+            options.set(GRAIN_OPTION, format!("{}/{GRAIN_FILE}", place.folder));
+        }
         tool.push(format!("--passes={count}"));
         tool.extend(options.words());
         let to = match nth == count {
@@ -198,10 +204,13 @@ fn with_tool(
 fn with_ffmpeg(
     work: &SceneWork<'_>,
     place: &EncodePlace<'_>,
-    options: SceneOptions,
+    mut options: SceneOptions,
     filters: &FfmpegOptions,
 ) -> Result<ScenePasses, OptionError> {
     let encoder = work.encoder;
+    if work.has_grain {
+        options.set(GRAIN_OPTION, format!("{}/{GRAIN_FILE}", place.folder));
+    }
     let mut out = pictures(work, filters, true);
     let rate = format!("{}:{}", work.rate.den(), work.rate.num());
     out.extend(strings(&[
@@ -301,6 +310,7 @@ mod tests {
             rate: FrameRate::PAL,
             quantiser: None,
             is_probe: false,
+            has_grain: params.contains("-b 10"),
         };
         let place = EncodePlace {
             folder: "/w",
@@ -345,6 +355,15 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines[1].ends_with("-pass 2 -passlogfile /w/passes -f ivf /w/scene.ivf | "));
+        let grain = plan(SceneEncoder::Aom, "-b 10", false);
+        let table = " -aom-params film-grain-table=/w/grain.table ";
+        assert!(grain[1].contains(table), "{grain:?}");
+        let grain = plan(SceneEncoder::Aom, "-b 10", true);
+        let table = " --film-grain-table=/w/grain.table ";
+        assert!(
+            !grain[0].contains(table) && grain[1].contains(table),
+            "{grain:?}"
+        );
         let svt = plan(SceneEncoder::SvtAv1, "--preset 8 --tune 0", false);
         assert!(svt[0].contains("-svtav1-params lp=2:tune=0 "), "{svt:?}");
         let x264 = plan(SceneEncoder::X264, "--crf 20", false);

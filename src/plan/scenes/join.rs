@@ -172,34 +172,86 @@ pub fn join_run(joining: &Joining, rate: FrameRate, to: &str) -> Invocation {
     }
 }
 
+/// Puts scenes with reordered pictures behind each other in `to`, whose times are going to be written
+/// over: each in a cluster of its own, large enough a number that any other has room there, and without an
+/// index.
+pub fn line_up_run(to: &str) -> Invocation {
+    let mut output = strings(&["-map", "0:v:0", "-c", "copy", "-output_ts_offset", "20000"]);
+    output.extend(strings(&["-f", "matroska", "-live", "1"]));
+    output.extend(strings(&[
+        "-cluster_time_limit",
+        "0",
+        "-cluster_size_limit",
+        "1",
+        to,
+    ]));
+    Invocation {
+        input: Vec::new(),
+        output,
+    }
+}
+
+/// The run that merges, and what of the source does not come through as it is, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merging {
+    pub run: Invocation,
+    pub notes: Vec<String>,
+}
+
 /// Puts sound, text and chapters of the source (first input) beside the joined pictures (second input). All
 /// times count from the source's beginning.
-pub fn merge_run(
-    probe: &SourceProbe,
-    action: OnComplete,
-    start: MediaTime,
-    to: &str,
-) -> Invocation {
+pub fn merge_run(probe: &SourceProbe, action: OnComplete, start: MediaTime, to: &str) -> Merging {
+    let mut notes = Vec::new();
+    let holder = match action {
+        OnComplete::Matroska | OnComplete::Join => "Matroska",
+        OnComplete::Mp4 => "MP4",
+        OnComplete::Webm => "WebM",
+    };
     let back = (MediaTime::ZERO - start).to_string();
     let mut output = strings(&["-map", "1:v:0", "-c:v", "copy"]);
     for (nth, audio) in probe.audio.iter().enumerate() {
-        let codec = match action {
-            OnComplete::Webm if !matches!(audio.codec.as_str(), "opus" | "vorbis") => "libopus",
-            OnComplete::Mp4 if !MP4_SOUND.contains(&audio.codec.as_str()) => "aac",
-            _ => "copy",
+        let (held, instead): (&[&str], _) = match action {
+            OnComplete::Matroska | OnComplete::Join => (&MATROSKA_SOUND, "flac"),
+            OnComplete::Mp4 => (&MP4_SOUND, "aac"),
+            OnComplete::Webm => (&["opus", "vorbis"], "libopus"),
+        };
+        let codec = match held.contains(&audio.codec.as_str()) {
+            true => "copy",
+            false => {
+                let name = instead.trim_start_matches("lib");
+                let what = described("sound", audio.index, &audio.codec, &audio.language);
+                notes.push(format!(
+                    "{what} is encoded as {name}: {holder} does not hold it"
+                ));
+                instead
+            }
         };
         output.extend(["-map".to_owned(), format!("0:{}", audio.index)]);
         output.extend([format!("-c:a:{nth}"), codec.to_owned()]);
     }
     let mut texts = 0;
     for subtitle in &probe.subtitles {
-        let codec = match action {
-            OnComplete::Matroska | OnComplete::Join if subtitle.codec == "mov_text" => "srt",
-            OnComplete::Matroska | OnComplete::Join => "copy",
-            OnComplete::Mp4 if is_text(&subtitle.codec) => "mov_text",
-            OnComplete::Webm if is_text(&subtitle.codec) => "webvtt",
-            // Pictures of text have no place there.
-            OnComplete::Mp4 | OnComplete::Webm => continue,
+        let (held, instead): (&[&str], _) = match action {
+            OnComplete::Matroska | OnComplete::Join => (&MATROSKA_TEXT, "srt"),
+            OnComplete::Mp4 => (&["mov_text"], "mov_text"),
+            OnComplete::Webm => (&["webvtt"], "webvtt"),
+        };
+        let what = described("text", subtitle.index, &subtitle.codec, &subtitle.language);
+        let codec = match held.contains(&subtitle.codec.as_str()) {
+            true => "copy",
+            false if is_text(&subtitle.codec) => {
+                if matches!(subtitle.codec.as_str(), "ass" | "ssa") {
+                    notes.push(format!(
+                        "{what} loses its styles: {holder} does not hold them"
+                    ));
+                }
+                instead
+            }
+            // Pictures of text, for example.
+            false => {
+                notes.push(format!("{what} is left out: {holder} does not hold it"));
+                continue;
+            }
         };
         output.extend(["-map".to_owned(), format!("0:{}", subtitle.index)]);
         output.extend([format!("-c:s:{texts}"), codec.to_owned()]);
@@ -224,21 +276,76 @@ pub fn merge_run(
         OnComplete::Join | OnComplete::Matroska => output.extend(strings(&["-f", "matroska"])),
     }
     output.push(to.to_owned());
-    Invocation {
-        input: strings(&["-copyts", "-itsoffset", &back]),
-        output,
+    Merging {
+        run: Invocation {
+            input: strings(&["-copyts", "-itsoffset", &back]),
+            output,
+        },
+        notes,
     }
 }
 
+fn described(kind: &str, index: u32, codec: &str, language: &Option<String>) -> String {
+    let language = language.as_deref().map(|l| format!(", {l}"));
+    format!(
+        "{kind} (stream {index}, {codec}{})",
+        language.unwrap_or_default()
+    )
+}
+
+/// What Matroska, as ffmpeg writes it, holds without being encoded again.
+const MATROSKA_SOUND: [&str; 24] = [
+    "aac",
+    "mp3",
+    "mp2",
+    "ac3",
+    "eac3",
+    "dts",
+    "truehd",
+    "mlp",
+    "flac",
+    "alac",
+    "opus",
+    "vorbis",
+    "tta",
+    "wavpack",
+    "pcm_u8",
+    "pcm_s16le",
+    "pcm_s24le",
+    "pcm_s32le",
+    "pcm_s16be",
+    "pcm_s24be",
+    "pcm_s32be",
+    "pcm_f32le",
+    "pcm_f64le",
+    "cook",
+];
+const MATROSKA_TEXT: [&str; 9] = [
+    "subrip",
+    "srt",
+    "text",
+    "ass",
+    "ssa",
+    "webvtt",
+    "hdmv_pgs_subtitle",
+    "dvd_subtitle",
+    "dvb_subtitle",
+];
 /// What MP4 holds without being encoded again.
 const MP4_SOUND: [&str; 8] = ["aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "mp2"];
 
 impl Joining {
     /// Of the source's video stream.
     pub fn of(encoder: SceneEncoder, video: &VideoStream) -> Joining {
+        let mut color = video.color.clone();
+        if color.matrix.as_deref() == Some("gbr") {
+            // What pipes make of RGB.
+            color.matrix = Some("smpte170m".to_owned());
+            color.range = Some("tv".to_owned());
+        }
         Joining {
             encoder,
-            color: video.color.clone(),
+            color,
             display_aspect: Some((
                 u64::from(video.coded.width) * u64::from(video.sample_aspect.0),
                 u64::from(video.coded.height) * u64::from(video.sample_aspect.1),
@@ -251,6 +358,78 @@ impl Joining {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_container_does_not_hold_is_told() {
+        let audio = |index, codec: &str| crate::media::AudioStream {
+            index,
+            codec: codec.into(),
+            profile: String::new(),
+            sample_rate: 48_000,
+            channels: 2,
+            start_time: None,
+            duration: None,
+            time_base: (1, 48_000),
+            bit_rate: None,
+            language: Some("eng".into()),
+            title: None,
+            default: true,
+        };
+        let text = |index, codec: &str| crate::media::SubtitleStream {
+            index,
+            codec: codec.into(),
+            language: None,
+            title: None,
+            default: false,
+            forced: false,
+        };
+        let probe = SourceProbe {
+            format: "mpegts".into(),
+            duration: None,
+            start_time: MediaTime::ZERO,
+            size_bytes: None,
+            video: Vec::new(),
+            covers: Vec::new(),
+            audio: vec![audio(1, "dts"), audio(2, "pcm_bluray")],
+            subtitles: vec![
+                text(3, "ass"),
+                text(4, "hdmv_pgs_subtitle"),
+                text(5, "dvb_teletext"),
+            ],
+        };
+        let merged = |action| {
+            let Merging { run, notes } = merge_run(&probe, action, MediaTime::ZERO, "/w/m");
+            (run.output.join(" "), notes)
+        };
+        let (run, notes) = merged(OnComplete::Matroska);
+        assert!(
+            run.contains(
+                "-c:a:0 copy -map 0:2 -c:a:1 flac -map 0:3 -c:s:0 copy -map 0:4 -c:s:1 copy"
+            ),
+            "{run}"
+        );
+        let wanted = [
+            "sound (stream 2, pcm_bluray, eng) is encoded as flac: Matroska does not hold it",
+            "text (stream 5, dvb_teletext) is left out: Matroska does not hold it",
+        ];
+        assert_eq!(notes, wanted);
+        let (run, notes) = merged(OnComplete::Mp4);
+        assert!(
+            run.contains("-c:a:0 aac -map 0:2 -c:a:1 aac -map 0:3 -c:s:0 mov_text -map_metadata"),
+            "{run}"
+        );
+        let wanted = [
+            "sound (stream 1, dts, eng) is encoded as aac: MP4 does not hold it",
+            "sound (stream 2, pcm_bluray, eng) is encoded as aac: MP4 does not hold it",
+            "text (stream 3, ass) loses its styles: MP4 does not hold them",
+            "text (stream 4, hdmv_pgs_subtitle) is left out: MP4 does not hold it",
+            "text (stream 5, dvb_teletext) is left out: MP4 does not hold it",
+        ];
+        assert_eq!(notes, wanted);
+        let (run, _) = merged(OnComplete::Webm);
+        let wanted = "-c:a:0 libopus -map 0:2 -c:a:1 libopus -map 0:3 -c:s:0 webvtt -map_metadata";
+        assert!(run.contains(wanted), "{run}");
+    }
 
     #[test]
     fn colours_are_told_twice() {

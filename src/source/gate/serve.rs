@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::beginning::{Beginning, Known};
 use super::body::{CountedStream, RelayBody, RelayError};
 use super::report::SharedReport;
 use super::window::Window;
@@ -63,6 +64,8 @@ pub(super) struct Context {
     pub(super) cancel: CancellationToken,
     /// Whether long bodies are read in parts.
     pub(super) is_sparing: bool,
+    /// What earlier runs of the same query read.
+    pub(super) beginning: Option<Arc<Beginning>>,
     /// How long a source may send nothing.
     pub(super) patience: Duration,
 }
@@ -135,6 +138,11 @@ async fn forward(
         .is_sparing
         .then(|| Window::of(&request, &authority))
         .flatten();
+    if let Some(window) = window.as_ref()
+        && let Some(known) = window.known(context)
+    {
+        return Ok(known_reply(window.clone(), known, context));
+    }
     let asked = match &window {
         Some(window) => window.request(),
         None => without_body(&request),
@@ -165,13 +173,12 @@ async fn forward(
     };
     context.report.answered(Some(answer.status().as_u16()));
     let (mut parts, body) = answer.into_parts();
-    let head = (parts.status, parts.headers.clone());
     if let Some(window) = window
-        && window.widen(&mut parts)
+        && let Some(start) = window.widen(&mut parts, context)
     {
         remove_hop_by_hop(&mut parts.headers);
         parts.version = http::Version::HTTP_11;
-        let frames = window.read(context.clone(), head, upstream, body);
+        let frames = window.read(context.clone(), start, upstream, body);
         let body = http_body_util::StreamBody::new(frames).boxed_unsync();
         return Ok(Response::from_parts(parts, body));
     }
@@ -201,6 +208,21 @@ async fn forward(
         None => body,
     };
     Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// Answers with what earlier runs read; only what lies behind it is asked for.
+fn known_reply(window: Window, known: Known, context: &Arc<Context>) -> Reply {
+    context
+        .report
+        .answered(Some(StatusCode::PARTIAL_CONTENT.as_u16()));
+    let mut headers = known.headers.clone();
+    window.head(&mut headers, known.total);
+    remove_hop_by_hop(&mut headers);
+    let frames = window.read_on(context.clone(), known);
+    let mut reply = Response::new(http_body_util::StreamBody::new(frames).boxed_unsync());
+    *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
+    *reply.headers_mut() = headers;
+    reply
 }
 
 /// The first and last byte of the range that a source without ranges left out, and the length of

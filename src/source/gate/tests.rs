@@ -76,6 +76,16 @@ struct Fixture {
 }
 
 fn open(names: &[(&str, &[&[&str]])], deny: &[&str], origin: &str) -> Fixture {
+    open_sharing(names, deny, origin, None)
+}
+
+/// One that reads in parts when it shares what it reads of the beginning.
+fn open_sharing(
+    names: &[(&str, &[&[&str]])],
+    deny: &[&str],
+    origin: &str,
+    beginning: Option<Arc<Beginning>>,
+) -> Fixture {
     let ips = |l: &[&str]| {
         l.iter()
             .map(|t| t.parse::<IpAddr>().unwrap())
@@ -96,7 +106,8 @@ fn open(names: &[(&str, &[&[&str]])], deny: &[&str], origin: &str) -> Fixture {
     let value = http::HeaderValue::from_static("Bearer secret");
     let options = GateOptions {
         authorization: Authorization::new(&origin, value),
-        is_sparing: false,
+        is_sparing: beginning.is_some(),
+        beginning,
         patience: Duration::from_secs(1),
     };
     let guard = Gate::open(policy, &origin, &tracker, &cancel, options).unwrap();
@@ -424,4 +435,63 @@ async fn credentials_are_sent_to_the_source_and_nowhere_else() {
     let (first, second) = seen.split_once("cdn.example").unwrap();
     assert!(first.contains("Authorization: Bearer secret\r\n"), "{seen}");
     assert!(!second.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn what_one_run_read_of_the_beginning_the_next_does_not_ask_for() {
+    let film: Arc<String> = Arc::new((0..300_000).map(|n| format!("{n:06}")).collect());
+    let served = film.clone();
+    let tracker = TaskTracker::new();
+    let server = Server::start(&tracker, move |head| {
+        let range = head.split_once("Range: bytes=").unwrap().1;
+        let (first, last) = range.lines().next().unwrap().split_once('-').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        let last = last.min(served.len() - 1);
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{last}/{}\r\n\
+             ETag: \"v\"\r\nContent-Length: {}\r\nConnection: keep-alive\r\n\r\n",
+            served.len(),
+            last - first + 1
+        );
+        [head.as_bytes(), &served.as_bytes()[first..=last]].concat()
+    })
+    .await;
+    let url = format!("http://film.example:{}/film", server.address.port());
+    let request = |first: usize| {
+        format!(
+            "GET {url} HTTP/1.1\r\nHost: h\r\nRange: bytes={first}-\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let beginning = Arc::new(Beginning::default());
+    let gate = || {
+        open_sharing(
+            &[("film.example", LOOPBACK)],
+            &[],
+            &url,
+            Some(beginning.clone()),
+        )
+    };
+    // The first run reads some of it and leaves.
+    let one = gate();
+    let mut stream = one.stream().await;
+    stream.write_all(request(0).as_bytes()).await.unwrap();
+    let mut some = vec![0; 300_000];
+    stream.read_exact(&mut some).await.unwrap();
+    drop((stream, one));
+    let before = server.seen.lock().unwrap().len();
+    for first in [0, 100_003] {
+        let two = gate();
+        let reply = two.ask(&request(first)).await;
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 206"), "{head}");
+        let range = format!("bytes {first}-{}/{}", film.len() - 1, film.len());
+        assert!(head.contains(&range), "{head}");
+        assert!(body == &film[first..], "{first}: {} bytes", body.len());
+        assert_eq!(two.guard.report().last_status, Some(206));
+    }
+    // What lay behind was asked for once, in parts, and what came before it never again.
+    let seen = server.seen.lock().unwrap()[before..].to_vec();
+    let asked: Vec<&String> = seen.iter().filter(|s| s.starts_with("GET")).collect();
+    assert!((1..=3).contains(&asked.len()), "{asked:?}");
+    assert!(!asked.iter().any(|s| s.contains("bytes=0-")), "{asked:?}");
 }

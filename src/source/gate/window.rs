@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode};
@@ -12,6 +12,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::beginning::Known;
 use super::body::{RelayBody, RelayError};
 use super::serve::{Context, Upstream, ask, dial};
 
@@ -20,11 +21,19 @@ const FIRST_BYTES: u64 = 256 * 1024;
 const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A request for everything from byte `next` on, of which parts are asked for.
+#[derive(Clone)]
 pub(super) struct Window {
     next: u64,
     bytes: u64,
     request: Request<()>,
     authority: Authority,
+}
+
+/// What the answer says from which a window is read first.
+pub(super) struct Start {
+    last: u64,
+    total: u64,
+    etag: Option<HeaderValue>,
 }
 
 /// `Content-Range: bytes first-last/total`.
@@ -78,55 +87,102 @@ impl Window {
         request
     }
 
-    /// Makes the head of the first part's answer one for everything; `false` when it holds everything
-    /// already, or is no part.
-    pub(super) fn widen(&self, parts: &mut http::response::Parts) -> bool {
-        let Some(part) = Part::of(parts.status, &parts.headers) else {
-            return false;
-        };
-        if part.first != self.next || part.last + 1 == part.total {
-            return false;
-        }
-        let range = format!("bytes {}-{}/{}", part.first, part.total - 1, part.total);
-        let length = part.total - part.first;
+    /// What is known of it from an earlier run, if anything is.
+    pub(super) fn known(&self, context: &Context) -> Option<Known> {
+        let beginning = context.beginning.as_ref()?;
+        beginning.from(self.request.uri(), self.next)
+    }
+
+    /// Makes the head of a part's answer one for everything from `self.next` on.
+    pub(super) fn head(&self, headers: &mut HeaderMap, total: u64) -> bool {
+        let range = format!("bytes {}-{}/{total}", self.next, total - 1);
         let Ok(range) = HeaderValue::try_from(range) else {
             return false;
         };
-        parts.headers.insert(header::CONTENT_RANGE, range);
-        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_RANGE, range);
+        headers.insert(header::CONTENT_LENGTH, (total - self.next).into());
         true
     }
 
-    /// The whole body: that of the first answer, whose head was `head` before it was widened, then
-    /// further parts as they are wanted.
+    /// Makes the head of the first part's answer one for everything; `None` when it holds everything
+    /// already, or is no part.
+    pub(super) fn widen(
+        &self,
+        parts: &mut http::response::Parts,
+        context: &Context,
+    ) -> Option<Start> {
+        let Part { first, last, total } = Part::of(parts.status, &parts.headers)?;
+        if first != self.next || last + 1 == total {
+            return None;
+        }
+        if let Some(beginning) = context.beginning.as_ref().filter(|_| first == 0) {
+            beginning.begin(self.request.uri(), &parts.headers, total);
+        }
+        let etag = parts.headers.get(header::ETAG).cloned();
+        let widened = self.head(&mut parts.headers, total);
+        widened.then_some(Start { last, total, etag })
+    }
+
+    /// The whole body: the rest of the answer that was opened, then further parts as they are wanted.
     pub(super) fn read(
-        mut self,
+        self,
         context: Arc<Context>,
-        head: (StatusCode, HeaderMap),
-        mut upstream: Upstream,
+        start: Start,
+        upstream: Upstream,
         body: Incoming,
     ) -> impl Stream<Item = Result<Frame<Bytes>, RelayError>> + Send {
-        let relay = |body, context: &Context| {
-            RelayBody::new(body, context.report.clone(), context.patience)
-        };
+        let Start { last, total, etag } = start;
+        let body = RelayBody::new(body, context.report.clone(), context.patience);
+        self.go_on(context, etag, total, Some((body, last)), Some(upstream))
+    }
+
+    /// The whole body: what is known of it, then parts as they are wanted.
+    pub(super) fn read_on(
+        mut self,
+        context: Arc<Context>,
+        known: Known,
+    ) -> impl Stream<Item = Result<Frame<Bytes>, RelayError>> + Send {
+        let etag = known.headers.get(header::ETAG).cloned();
+        let bytes: usize = known.chunks.iter().map(Bytes::len).sum();
+        self.next += bytes as u64;
+        let chunks = known.chunks.into_iter();
+        let kept = futures_util::stream::iter(chunks.map(|chunk| Ok(Frame::data(chunk))));
+        kept.chain(self.go_on(context, etag, known.total, None, None))
+    }
+
+    /// From `current`, a body that ends with the byte it names, or else from `next` on to the end of
+    /// `total` bytes.
+    fn go_on(
+        mut self,
+        context: Arc<Context>,
+        etag: Option<HeaderValue>,
+        total: u64,
+        mut current: Option<(RelayBody, u64)>,
+        mut upstream: Option<Upstream>,
+    ) -> impl Stream<Item = Result<Frame<Bytes>, RelayError>> + Send {
         async_stream::try_stream! {
-            let etag = head.1.get(header::ETAG).cloned();
-            let mut part = Part::of(head.0, &head.1).ok_or(RelayError::Changed)?;
-            let mut body = relay(body, &context);
             loop {
-                while let Some(frame) = body.frame().await {
-                    yield frame?;
+                if let Some((mut body, last)) = current.take() {
+                    while let Some(frame) = body.frame().await {
+                        let frame = frame?;
+                        if let Some(data) = frame.data_ref() {
+                            self.passed(data, &context);
+                        }
+                        yield frame;
+                    }
+                    self.next = last + 1;
+                    self.bytes = (self.bytes * 2).min(MOST_BYTES);
                 }
-                self.next = part.last + 1;
-                if self.next == part.total {
+                if self.next >= total {
                     return;
                 }
-                self.bytes = (self.bytes * 2).min(MOST_BYTES);
                 let request = self.request();
                 let mut answer = None;
-                if upstream.ready().await.is_ok() {
+                if let Some(upstream) = &mut upstream
+                    && upstream.ready().await.is_ok()
+                {
                     // The source may have closed it meanwhile.
-                    answer = ask(&mut upstream, &request, &self.authority, &context).await.ok();
+                    answer = ask(upstream, &request, &self.authority, &context).await.ok();
                 }
                 let answer = match answer {
                     Some(answer) => answer,
@@ -135,24 +191,33 @@ impl Window {
                             context.report.failed(&e);
                             RelayError::Changed
                         };
-                        upstream = dial(&self.authority, &context).await.map_err(failed)?;
-                        let asked = ask(&mut upstream, &request, &self.authority, &context).await;
+                        let mut new = dial(&self.authority, &context).await.map_err(failed)?;
+                        let asked = ask(&mut new, &request, &self.authority, &context).await;
+                        upstream = Some(new);
                         asked.map_err(failed)?
                     }
                 };
                 let next = Part::of(answer.status(), answer.headers());
                 let same = answer.headers().get(header::ETAG) == etag.as_ref();
-                match next {
-                    Some(next) if same && next.first == self.next && next.total == part.total => {
-                        part = next;
-                    }
+                let last = match next {
+                    Some(next) if same && next.first == self.next && next.total == total => next.last,
                     _ => {
                         context.report.body_ended(false);
-                        Err(RelayError::Changed)?;
+                        Err(RelayError::Changed)?
                     }
-                }
-                body = relay(answer.into_body(), &context);
+                };
+                let body = answer.into_body();
+                let body = RelayBody::new(body, context.report.clone(), context.patience);
+                current = Some((body, last));
             }
         }
+    }
+
+    /// Notes `data`, which lies at `next`.
+    fn passed(&mut self, data: &Bytes, context: &Context) {
+        if let Some(beginning) = &context.beginning {
+            beginning.add(self.request.uri(), self.next, data);
+        }
+        self.next += data.len() as u64;
     }
 }

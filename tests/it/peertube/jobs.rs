@@ -109,7 +109,8 @@ async fn the_fifth_failure_is_the_last() {
     let app = start().await;
     let id = one_job(&app).await;
     let runner = registered(&app, "one").await;
-    let long = "ä".repeat(20_000);
+    // All that ffmpeg wrote.
+    let long = "ä".repeat(1_000_000);
     for message in ["", long.as_str(), "a\nb", "four", "five"] {
         let job = runner.take("vod-hls-transcoding").await;
         assert_eq!(
@@ -178,6 +179,45 @@ async fn a_runner_that_fails_at_everything_is_left_alone() {
     let other = registered(&app, "with whisper").await;
     let job = other.take(kind).await;
     assert_eq!(other.work(&job).await.status, StatusCode::NO_CONTENT);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_whose_results_are_of_no_use_is_left_alone() {
+    let app = start().await;
+    let path = film(app.folder.path(), "film.mp4", "160x90", 2);
+    let jobs = [("jobs", "web-video")];
+    let first = upload(&app, &path, &jobs).await;
+    let second = upload(&app, &path, &jobs).await;
+    let runner = registered(&app, "broken").await;
+    let kind = "vod-web-video-transcoding";
+    let part = [Part::File(
+        "payload[videoFile]",
+        "x.mp4",
+        "video/mp4",
+        b"no film",
+    )];
+    for _ in 0..6 {
+        let job = runner.take(kind).await;
+        let answer = runner.say(&job, "success", &part).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let counted = async {
+            loop {
+                let states = [
+                    states(&video(&app, &first).await),
+                    states(&video(&app, &second).await),
+                ];
+                if states.iter().all(|s| *s != [2] && *s != [9]) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(super::SOON, counted).await.unwrap();
+    }
+    assert!(runner.offers(Some(&[kind])).await.is_empty());
+    let other = registered(&app, "whole").await;
+    assert!(!other.work_off().await.is_empty());
     app.stop().await;
 }
 
@@ -288,10 +328,17 @@ async fn admins_see_and_end_everything() {
         StatusCode::NO_CONTENT
     );
     is_problem(&runner.update(&job, "1").await, 404, None);
+    // What was withdrawn cannot be completed.
+    let file = Part::File("payload[videoFile]", "a.mp4", "video/mp4", b"late");
+    is_problem(&runner.say(&job, "success", &[file]).await, 404, None);
     assert_eq!(states(&video(&app, &id).await), [6]);
     let job = format!("/api/v1/runners/jobs/{}", job.uuid);
     assert_eq!(app.delete(&job).await.status, StatusCode::NO_CONTENT);
     is_problem(&app.delete(&job).await, 404, None);
+    // Nothing will come of a video without jobs.
+    let bare = video(&app, &id).await;
+    assert_eq!(bare["state"], "failed");
+    assert!(bare["error"].is_string(), "{bare}");
 
     // Without its token, the runner is gone too.
     let number = counted["data"][0]["id"].to_string();
@@ -299,6 +346,47 @@ async fn admins_see_and_end_everything() {
     assert_eq!(app.delete(&token).await.status, StatusCode::NO_CONTENT);
     let answer = runner.post("/jobs/request", json!({})).await;
     is_problem(&answer, 404, Some("unknown_runner_token"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_given_in_pages() {
+    let app = start().await;
+    for name in ["one", "two", "three"] {
+        registered(&app, name).await;
+        app.post("/api/v1/runners/registration-tokens/generate", json!({}))
+            .await;
+        one_job(&app).await;
+    }
+    let list = async |path: &str| app.get(&format!("/api/v1/runners{path}")).await.json();
+    let names = |list: &Value| -> Vec<String> {
+        let data = list["data"].as_array().unwrap().iter();
+        data.map(|r| r["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let page = list("?start=1&count=1&sort=createdAt").await;
+    assert_eq!(
+        (&page["total"], names(&page)),
+        (&json!(3), vec!["two".to_owned()])
+    );
+    assert_eq!(names(&list("").await), ["three", "two", "one"]);
+    let tokens = list("/registration-tokens?count=2").await;
+    assert_eq!(
+        (&tokens["total"], tokens["data"].as_array().unwrap().len()),
+        (&json!(3), 2)
+    );
+    let runner = registered(&app, "four").await;
+    let job = runner.take("vod-hls-transcoding").await;
+    let first =
+        async |sort: &str| list(&format!("/jobs?count=1&sort={sort}")).await["data"][0].clone();
+    assert_eq!(first("-state").await["uuid"], job.uuid);
+    assert_eq!(first("-updatedAt").await["uuid"], job.uuid);
+    assert_eq!(first("state").await["state"]["id"], 1);
+    runner.update(&job, "40").await;
+    assert_eq!(first("-progress").await["progress"], 40.0);
+    for bad in ["?sort=x", "?count=x", "/jobs?stateOneOf=77"] {
+        is_problem(&app.get(&format!("/api/v1/runners{bad}")).await, 400, None);
+    }
     app.stop().await;
 }
 
@@ -354,6 +442,29 @@ async fn nothing_is_lost_when_the_gateway_begins_anew() {
     tokio::time::timeout(Duration::from_secs(9), app.stop())
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_is_too_long_after_a_restart_is_shortened() {
+    // As when a process ends between two steps of taking a delivery.
+    let app = TestApp::with(|config| {
+        configured(config);
+        config.peertube.stalled_after_seconds = 3600;
+    })
+    .await;
+    let id = one_job(&app).await;
+    let runner = registered(&app, "one").await;
+    runner.take("vod-hls-transcoding").await;
+    let (gateway, folder) = app.apart();
+    gateway.stop().await;
+    let app = TestApp::within(folder, |config| {
+        configured(config);
+        config.peertube.stalled_after_seconds = 1;
+    })
+    .await;
+    let told = video_until(&app, &id, |v| states(v) == [1]).await;
+    assert_eq!(told["jobs"][0]["failures"], 0);
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ const MASTER: &str = "#EXTM3U\n#EXT-X-VERSION:6\n\
     #EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION=160x90,CODECS=\"avc1.42c00b,mp4a.40.2\",AUDIO=\"group_Audio\"\n\
     1.m3u8\n";
 
-fn list(variant: u32, first: u32, last: u32) -> String {
+pub(super) fn list(variant: u32, first: u32, last: u32) -> String {
     let mut text = format!(
         "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
     );
@@ -33,7 +33,13 @@ fn list(variant: u32, first: u32, last: u32) -> String {
 }
 
 /// As the real runner: fields, then files; the playlists' own names say nothing.
-async fn add(runner: &Runner, job: &Taken, variant: u32, n: u32, list: Option<&str>) -> Answer {
+pub(super) async fn add(
+    runner: &Runner,
+    job: &Taken,
+    variant: u32,
+    n: u32,
+    list: Option<&str>,
+) -> Answer {
     let chunk = format!("{variant}-{n:06}.ts");
     let name = format!("{variant}.m3u8");
     let mut parts = vec![
@@ -97,6 +103,8 @@ async fn updates_in_any_order_make_a_playlist_that_only_grows() {
         add(&runner, &job, 0, 0, Some(&list(0, 0, 0))).await.status,
         StatusCode::NO_CONTENT
     );
+    // The master names a playlist that has not come.
+    assert_eq!(video(&app, &id).await["master_url"], Value::Null);
     assert_eq!(
         add(&runner, &job, 1, 0, Some(&list(1, 0, 0))).await.status,
         StatusCode::NO_CONTENT
@@ -106,6 +114,9 @@ async fn updates_in_any_order_make_a_playlist_that_only_grows() {
         add(&runner, &job, 1, 2, Some(&list(1, 0, 2))).await.status,
         StatusCode::NO_CONTENT
     );
+    // It names a segment that is still on its way: players must not ask for that.
+    let text = served(&app, &id, "1.m3u8").await;
+    assert!(text.ends_with("1-000000.ts\n"), "{text}");
     assert_eq!(
         add(&runner, &job, 1, 1, Some(&list(1, 0, 1))).await.status,
         StatusCode::NO_CONTENT

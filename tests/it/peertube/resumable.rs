@@ -109,3 +109,33 @@ async fn pieces_that_do_not_fit_are_refused() {
     assert_eq!(left.count(), 0);
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_a_process_left_complete_becomes_one_video() {
+    let app = start().await;
+    let path = film(app.folder.path(), "film.mp4", "160x90", 2);
+    let bytes = std::fs::read(path).unwrap();
+    let begun = begin(&app, bytes.len(), "").await;
+    let place = header(&begun, "location").to_owned();
+    let made = go_on(&app, &place, 0, &bytes).await;
+    let id = header(&made, "video-id").to_owned();
+    // As if the process had ended before it noted which video it made.
+    let upload = place.rsplit('/').next().unwrap();
+    let (gateway, folder) = app.apart();
+    gateway.stop().await;
+    let uploads = folder.path().join("data/videos/uploads");
+    let left = uploads.join(format!("resumable-{upload}"));
+    let facts = std::fs::read_to_string(left.join("facts.json")).unwrap();
+    let mut facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    facts["video"] = json!(null);
+    std::fs::write(left.join("facts.json"), facts.to_string()).unwrap();
+    std::fs::write(left.join("bytes"), &bytes).unwrap();
+    let app = TestApp::within(folder, configured).await;
+    let place = format!("/video/upload/{upload}");
+    let again = go_on(&app, &place, bytes.len(), b"").await;
+    assert_eq!(again.status, StatusCode::NO_CONTENT, "{}", again.text());
+    assert_eq!(header(&again, "video-id"), id);
+    assert_eq!(app.get("/video/").await.json()["total"], 1);
+    assert_eq!(video(&app, &id).await["state"], "pending");
+    app.stop().await;
+}

@@ -18,6 +18,8 @@ const BOUNDARY: &str = "--------------------------857313823380419411762015";
 /// One part of a multipart body.
 pub(crate) enum Part<'a> {
     Text(&'a str, &'a str),
+    /// Name, type, text: some clients say of which type their texts are.
+    Typed(&'a str, &'a str, &'a str),
     /// Name, file name, type, bytes.
     File(&'a str, &'a str, &'a str, &'a [u8]),
 }
@@ -30,6 +32,12 @@ pub(crate) fn multipart(parts: &[Part<'_>]) -> Bytes {
         let (head, bytes): (String, &[u8]) = match part {
             Part::Text(name, text) => (
                 format!("Content-Disposition: form-data; name=\"{name}\"\r\n\r\n"),
+                text.as_bytes(),
+            ),
+            Part::Typed(name, kind, text) => (
+                format!(
+                    "Content-Disposition: form-data; name=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
+                ),
                 text.as_bytes(),
             ),
             Part::File(name, file, kind, bytes) => (
@@ -74,6 +82,22 @@ fn client() -> Client<HttpConnector, Full<Bytes>> {
     Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build(HttpConnector::new())
+}
+
+/// What is at `url`.
+pub(crate) async fn get(url: &str) -> Answer {
+    let response = client().get(url.parse().unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.unwrap().to_bytes(),
+    }
+}
+
+/// Posts a body that is not a runner's.
+pub(crate) async fn post(url: &str, kind: &str, body: Bytes) -> Answer {
+    send(&client(), url, kind, body).await
 }
 
 async fn send(
@@ -177,6 +201,7 @@ impl Runner {
         for part in more {
             parts.push(match part {
                 Part::Text(name, text) => Part::Text(name, text),
+                Part::Typed(name, kind, text) => Part::Typed(name, kind, text),
                 Part::File(name, file, kind, bytes) => Part::File(name, file, kind, bytes),
             });
         }

@@ -7,7 +7,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async};
 
-use super::{configured, one_job, registered, start};
+use super::runner::Runner;
+use super::{REGISTRATION, configured, is_problem, one_job, registered, start};
 use crate::app::TestApp;
 
 struct Bell(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -88,5 +89,35 @@ async fn strangers_are_told_that_they_are() {
     let app = start().await;
     let (_, answer) = Bell::hello(&app, "/runners", "ptrt-nobody").await;
     assert_eq!(answer, "44/runners,{\"message\":\"Invalid runner token.\"}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_that_was_registered_with_a_slash_works() {
+    let app = TestApp::with(|config| {
+        configured(config);
+        config.security.api_key = Some("secret".into());
+    })
+    .await;
+    // The path of every call begins with two slashes then, and redirects are not followed.
+    let runner = Runner::register(&format!("{}/", app.gateway.url()), REGISTRATION, "one").await;
+    assert!(runner.offers(None).await.is_empty());
+    let unknown = runner.accept("6f2a3b52-7e0e-4a3e-9b55-0f3a3f7d2f9c").await;
+    is_problem(&unknown, 404, None);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_that_came_through_a_proxy_hears_of_work() {
+    let app = TestApp::with(|config| {
+        configured(config);
+        config.server.advertised_url = Some("https://media.example/gs".parse().unwrap());
+    })
+    .await;
+    let runner = registered(&app, "one").await;
+    let (mut bell, answer) = Bell::hello(&app, "/gs/runners", &runner.token).await;
+    assert!(answer.starts_with("40/gs/runners,{\"sid\":\""), "{answer}");
+    one_job(&app).await;
+    assert_eq!(bell.next().await, "42/gs/runners,[\"available-jobs\"]");
     app.stop().await;
 }

@@ -53,10 +53,14 @@ async fn an_upload_becomes_a_stream_of_all_renditions() {
             .all(|r| r["url"].is_null() && r["fps"] == 25 && r["kind"] == "hls")
     );
 
-    assert_eq!(
-        runner.work_off().await,
-        ["vod-hls-transcoding", "vod-hls-transcoding"]
-    );
+    // What is there can be played at once, and nobody between us and the player keeps that state.
+    let first = runner.take("vod-hls-transcoding").await;
+    assert_eq!(runner.work(&first).await.status, StatusCode::NO_CONTENT);
+    let partly = video_until(&app, &id, |v| v["master_url"].is_string()).await;
+    let master = app.get(partly["master_url"].as_str().unwrap()).await;
+    assert_eq!(master.headers["cache-control"], "no-store");
+    assert_eq!(master.text().matches("RESOLUTION=").count(), 1);
+    assert_eq!(runner.work_off().await, ["vod-hls-transcoding"]);
     let done = video_until(&app, &id, has_ended).await;
     assert_eq!(done["state"], "done", "{done}");
     assert_eq!(super::states(&done), [3, 3]);
@@ -364,5 +368,26 @@ async fn sizes_and_rates_are_as_configured_or_as_asked() {
         sides(&[("resolutions", "120, 90"), ("fps", "10")]).await,
         [(90, 10), (120, 10)]
     );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_may_have_a_type_and_parts_any_order() {
+    let app = start().await;
+    let film = std::fs::read(film(app.folder.path(), "film.mp4", "160x90", 2)).unwrap();
+    let tasks = r#"[{"name":"cut","options":{"start":1}}]"#;
+    let parts = [
+        Part::File("videoFile", "../f.mp4", "video/mp4", &film),
+        Part::Typed("name", "text/plain; charset=utf-8", "Ein Film"),
+        Part::Typed("tasks", "application/json", tasks),
+        Part::Typed("jobs", "text/plain", "studio, hls"),
+    ];
+    let answer = post_parts(&app, "/videos/upload", &parts).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let told = video(&app, answer.json()["video"]["id"].as_str().unwrap()).await;
+    assert_eq!(told["name"], "Ein Film");
+    let kinds = told["jobs"].as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|j| j["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["video-studio-transcoding", "vod-hls-transcoding"]);
     app.stop().await;
 }

@@ -208,6 +208,46 @@ async fn overviews_run_through_the_film() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_pictures_are_an_overview_too() {
+    let app = TestApp::start().await;
+    let folder = app.folder.path();
+    let one = make(
+        folder,
+        "one.mp4",
+        "-f lavfi -i testsrc2=s=320x180 -frames:v 1",
+    );
+    let gif = make(
+        folder,
+        "one.gif",
+        "-f lavfi -i testsrc2=s=320x180 -frames:v 1",
+    );
+    for film in [one, gif] {
+        let preview = body(&app, "preview", film.to_str().unwrap(), "&format=mp4").await;
+        assert_eq!(
+            entries(&preview, "stream=nb_read_frames").trim(),
+            "nb_read_frames=2"
+        );
+    }
+    // Two pictures of five seconds each: at 2.5 s there is the first one still.
+    let slides = "-f lavfi -i color=red:s=320x180:r=1/5:d=5 -f lavfi -i color=blue:s=320x180:r=1/5:d=5 \
+                  -filter_complex concat=n=2 -c:v libx264";
+    let film = make(folder, "slides.mp4", slides);
+    let preview = body(
+        &app,
+        "preview",
+        film.to_str().unwrap(),
+        "&format=gif&frames=2",
+    )
+    .await;
+    assert_color(
+        Picture::of(&preview).at(0.5, 0.5),
+        [255, 0, 0],
+        "the first slide",
+    );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storyboard_names_sheets_that_show_what_it_says() {
     let app = TestApp::start().await;
     let film = clock(app.folder.path(), "clock.mp4", 10, "-g 25");
@@ -297,6 +337,70 @@ async fn descriptions_are_ffprobes_or_short() {
             .starts_with("ffmpeg version ")
     );
     assert!(version["libraries"]["libavcodec"].is_string(), "{version}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn players_may_ask_for_a_part_of_what_is_whole() {
+    let app = TestApp::start().await;
+    let film = clock(app.folder.path(), "clock.mp4", 3, "");
+    let path = format!("/preview?format=mp4&url={}", quoted(&film));
+    let whole = app.get(&path).await;
+    let tag = whole.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(whole.headers["accept-ranges"], "bytes");
+    let size = whole.body.len();
+    let part = async |range: &str, condition: &str| {
+        let headers = [("range", range), ("if-range", condition)];
+        let get = http::Method::GET;
+        app.request(get, &path, &headers, "".into()).await
+    };
+    let some = part("bytes=10-19", &tag).await;
+    assert_eq!(some.status, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(some.body, whole.body[10..20]);
+    assert_eq!(some.headers["content-range"], format!("bytes 10-19/{size}"));
+    assert_eq!(some.headers["content-type"], "video/mp4");
+    assert_eq!(some.headers["etag"], tag);
+    let other = part("bytes=10-19", "\"another\"").await;
+    assert_eq!((other.status, other.body), (StatusCode::OK, whole.body));
+    let beyond = part("bytes=99999999-", &tag).await;
+    assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(beyond.headers["content-range"], format!("bytes */{size}"));
+    assert_eq!(beyond.headers["cache-control"], "no-store");
+    assert!(beyond.json()["Error"].is_string());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sheets_of_a_keyed_gateway_can_be_shown_by_a_player() {
+    let key = "open-sesame";
+    let app = TestApp::with(|config| config.security.api_key = Some(key.into())).await;
+    let film = clock(app.folder.path(), "clock.mp4", 5, "-g 25");
+    let list = format!("/storyboard?url={}&interval=1&width=64", quoted(&film));
+    let refused = app.get(&list).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.headers["www-authenticate"], "Bearer");
+    assert!(refused.json()["Error"].is_string(), "{}", refused.text());
+    let text = app.get(&format!("{list}&api_key={key}")).await.text();
+    assert!(!text.contains(key), "{text}");
+    let url = text.lines().nth(3).unwrap().split('#').next().unwrap();
+    let sheet = app.get(url).await;
+    assert_eq!(sheet.status, StatusCode::OK, "{}", sheet.text());
+    Picture::of(&sheet.body);
+    // The token is for the sheets of this list.
+    for (from, to) in [
+        ("interval=1", "interval=2"),
+        ("clock.mp4", "other.mp4"),
+        ("/storyboard?", "/thumb?"),
+        ("gst=", "gst=f"),
+    ] {
+        let other = url.replace(from, to);
+        assert_ne!(other, url);
+        assert_eq!(
+            app.get(&other).await.status,
+            StatusCode::UNAUTHORIZED,
+            "{other}"
+        );
+    }
     app.stop().await;
 }
 

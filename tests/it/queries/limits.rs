@@ -80,6 +80,8 @@ async fn a_thousand_clients_that_leave_cost_nothing() {
     body(&app, "thumb", &film, "").await;
     let before = descriptors();
     for round in 0..20 {
+        // A third of them get processes that give a little and do not listen to SIGTERM.
+        fake.set(if round % 3 == 0 { "deaf=100" } else { "" });
         let requests = (0..50).map(|n| {
             let path = format!("{}{}", paths[n % 5], 100 + (round * 50 + n) % 300);
             let app = &app;
@@ -93,6 +95,7 @@ async fn a_thousand_clients_that_leave_cost_nothing() {
         });
         join_all(requests).await;
     }
+    fake.set("");
     fake.all_ended(PATIENCE).await;
     let free = || app.gateway.queries().free_places() == 8;
     eventually(PATIENCE, "places are held", free).await;

@@ -33,6 +33,7 @@ async fn bad_input_is_told_by_its_parameter() {
         (format!("/thumb?url={long}"), 400, "url: "),
         (format!("/thumb?url={name}&t=3000"), 400, "t is 3000 s"),
         (format!("/webm?url={name}&t=3"), 400, "t is 3 s"),
+        (format!("/webm?url={name}&t=100%"), 400, "t is 3 s"),
         (format!("/thumb?url={name}&t=-5"), 400, "t must be"),
         (format!("/thumb?url={name}&width=0"), 400, "width must be"),
         (
@@ -161,6 +162,11 @@ async fn the_originals_statuses_can_be_had() {
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         assert!(answer.json()["Error"].is_string(), "{path}");
     }
+    // The original refused other methods by their status.
+    let posted = app
+        .request(Method::POST, "/thumb?url=x", &[], bytes::Bytes::new())
+        .await;
+    assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(app.get("/api/nothing").await.status, StatusCode::NOT_FOUND);
     app.stop().await;
 }

@@ -1,6 +1,8 @@
 //! Sources on other servers: how much is read of them, and what they are told.
 
 use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::{Picture, ask, body, clock, make, quoted, second};
 use crate::app::TestApp;
@@ -162,6 +164,37 @@ async fn a_server_that_fails_is_told_by_its_failure() {
             );
         }
     }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_out_of_reach_is_not_called_no_media() {
+    let app = TestApp::start().await;
+    // It speaks no TLS, and no RTSP.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("{}/film.mp4", listener.local_addr().unwrap());
+    let refusing = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut some = [0; 4096];
+            // A client that is gone does not mind.
+            let _ = socket.read(&mut some).await;
+            let _ = socket.write_all(b"SSH-2.0-it\r\n").await;
+        }
+    });
+    for url in [
+        format!("https://{place}"),
+        format!("rtsp://{place}"),
+        "rtsp://127.0.0.1:1/film".to_owned(),
+    ] {
+        for endpoint in ["thumb", "webm", "meta", "preview"] {
+            let answer = ask(&app, endpoint, &url, "").await;
+            let text = answer.text();
+            assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{url}: {text}");
+            assert!(text.contains("url: the source cannot be reached"), "{text}");
+        }
+    }
+    refusing.abort();
     app.stop().await;
 }
 

@@ -9,7 +9,7 @@ use super::film::{film, is_the_film, likeness, small};
 use super::worker::*;
 use crate::app::TestApp;
 
-fn has_encoder(name: &str) -> bool {
+pub(crate) fn has_encoder(name: &str) -> bool {
     #[expect(clippy::disallowed_methods, reason = "tests ask ffmpeg what it has")]
     let out = Command::new("ffmpeg")
         .args(["-hide_banner", "-encoders"])

@@ -18,7 +18,7 @@ async fn finished(app: &TestApp, id: &str) {
     until_status(app, id, "complete").await;
 }
 
-fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(folder) else {
         return found;

@@ -330,7 +330,7 @@ function AddProject({ encoders, actions, password, onClose, onAdded }: AddProps)
   const [encoder, setEncoder] = useState(first);
   const [params, setParams] = useState(PARAMS[first] ?? '');
   const [least, setLeast] = useState('24');
-  const [most, setMost] = useState('240');
+  const [most, setMost] = useState('250');
   const [then, setThen] = useState('');
   const [word, setWord] = useState('');
   const [error, setError] = useState<string | null>(null);

@@ -52,7 +52,7 @@ export function Settings() {
     const words = filter.toLowerCase().split(/\s+/).filter((word) => word !== '');
     const found = (value?.settings ?? []).filter(
       (setting) =>
-        (!changed || setting.origin !== 'default') &&
+        (!changed || !setting.is_default) &&
         words.every((word) => setting.key.includes(word) || valueWords(setting).toLowerCase().includes(word)),
     );
     const bySection = new Map<string, Setting[]>();
@@ -107,7 +107,7 @@ export function Settings() {
             <h3>{section}</h3>
             <dl class="settings">
               {settings.map((setting) => (
-                <div key={setting.key} class="setting" data-changed={setting.origin !== 'default'}>
+                <div key={setting.key} class="setting" data-changed={!setting.is_default}>
                   <dt>
                     <code>{setting.key}</code>
                     <span class="hint">may be {setting.allowed}</span>
