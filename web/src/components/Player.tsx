@@ -110,7 +110,9 @@ export function Player(props: Props) {
   };
   const full = (): void => {
     if (document.fullscreenElement !== null) void document.exitFullscreen().catch(() => undefined);
-    else void stage.current?.requestFullscreen?.().catch(() => undefined);
+    else if (stage.current?.requestFullscreen !== undefined) void stage.current.requestFullscreen().catch(() => undefined);
+    // iPhones show only a video on the whole screen, with controls of their own.
+    else (video.current as (HTMLVideoElement & { webkitEnterFullscreen?: () => void }) | null)?.webkitEnterFullscreen?.();
   };
   const subtitles = (): void => {
     const { choices } = view;
