@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,9 +64,9 @@ pub enum StartError {
     Artifacts(#[from] ArtifactError),
     #[error("the API key (--api-key) cannot be sent: it must be visible ASCII characters")]
     Key,
-    #[error("no gateway announces itself on the local network: name one by --server URL")]
+    #[error("no gateway announces itself on the local network: name one by --gateway URL")]
     NoGateway,
-    #[error("the local network cannot be searched ({0}): name a gateway by --server URL")]
+    #[error("the local network cannot be searched ({0}): name a gateway by --gateway URL")]
     Discovery(SearchError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -126,9 +127,16 @@ pub fn source_policy(config: &Config) -> Result<Arc<SourcePolicy>, SourceSetting
     SourcePolicy::new(source_settings(config)).map(Arc::new)
 }
 
+/// Where files lie that clients sent.
+fn uploads_folder(config: &Config) -> PathBuf {
+    config.storage.directory.join("uploaded")
+}
+
 pub(super) fn source_settings(config: &Config) -> SourceSettings {
     SourceSettings {
         roots: config.sources.roots.clone(),
+        // It is there on a gateway only.
+        uploads: Some(uploads_folder(config)).filter(|f| f.is_dir()),
         allow_hosts: config.sources.allow_hosts.clone(),
         deny_hosts: config.sources.deny_hosts.clone(),
     }
@@ -365,15 +373,27 @@ pub(super) fn dispatch_settings(config: &Config) -> DispatchSettings {
 
 /// Opens the storage of results; a folder is made if it is missing.
 pub(super) fn artifacts(config: &Config) -> Result<ArtifactStore, StartError> {
-    let url = match &config.artifacts.url {
-        Some(url) => url.clone(),
-        None => {
-            let folder = std::path::absolute(config.storage.directory.join("artifacts"));
-            let url = folder.ok().and_then(|f| Url::from_directory_path(f).ok());
-            let unnamed = || ArtifactError::Open("storage.directory cannot be named".into());
-            url.ok_or_else(unnamed)?
-        }
-    };
-    let max_bytes = config.artifacts.max_bytes.bytes();
-    Ok(ArtifactStore::open(&url, max_bytes)?)
+    match &config.artifacts.url {
+        Some(url) => Ok(ArtifactStore::open(
+            url,
+            config.artifacts.max_bytes.bytes(),
+        )?),
+        None => in_folder(config, &config.storage.directory.join("artifacts")),
+    }
+}
+
+/// Opens the storage of what clients send; its folder is made if it is missing.
+pub(super) fn uploads(config: &Config) -> Result<ArtifactStore, StartError> {
+    in_folder(config, &uploads_folder(config))
+}
+
+fn in_folder(config: &Config, folder: &Path) -> Result<ArtifactStore, StartError> {
+    let folder = std::path::absolute(folder).ok();
+    let url = folder.and_then(|f| Url::from_directory_path(f).ok());
+    let unnamed = || ArtifactError::Open("storage.directory cannot be named".into());
+    let url = url.ok_or_else(unnamed)?;
+    Ok(ArtifactStore::open(
+        &url,
+        config.artifacts.max_bytes.bytes(),
+    )?)
 }

@@ -38,11 +38,11 @@ const END: Duration = Duration::from_secs(5);
 /// Starts to work. What may be read is what `sources` of this machine's configuration says.
 pub async fn start_engine(config: &Config, gateway: RemoteGateway) -> Result<Engine, StartError> {
     let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-    let opener = opener(config, &tracker, &cancel).await?;
     let url = match gateway.url {
         Some(url) => url,
         None => find_gateway().await?,
     };
+    let opener = opener(config, &tracker, &cancel).await?;
     let name = gateway.engine;
     let name = name.unwrap_or_else(|| format!("engine-{}", Uuid::new_v4().simple()));
     let codecs = opener.tools.hardware.video_codecs();

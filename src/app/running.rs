@@ -15,7 +15,7 @@ use crate::base::WorkerId;
 use crate::batch::{BatchParts, Batches};
 use crate::config::{Config, Origins};
 use crate::discovery::{self, HubSettings};
-use crate::dispatch::{Clock, DispatchParts, Dispatcher, keep_house};
+use crate::dispatch::{Clock, DispatchParts, Dispatcher, House, keep_house};
 use crate::engine::{self, Desk, EngineParts, LocalDesk};
 use crate::ffmpeg::Purpose;
 use crate::http::tell_ends_of_videos;
@@ -32,7 +32,7 @@ use crate::videos::{VideoParts, Videos};
 use super::build::{
     StartError, access_settings, announcement, artifacts, batch_settings, dispatch_settings,
     effective_settings, grav1_settings, hub_settings, opener, query_folder, query_settings,
-    scenes_folder, scenes_settings, session_settings, video_settings,
+    scenes_folder, scenes_settings, session_settings, uploads, video_settings,
 };
 
 use super::job_metrics;
@@ -81,6 +81,8 @@ pub async fn start_on(
     let needs_identity = config.security.api_key.is_some() || hub_url.is_some();
     let node = needs_identity.then(|| NodeIdentity::load_or_create(&config.storage.directory));
     let node = node.transpose()?;
+    // Before sources are, which it is one of.
+    let uploads = uploads(config)?;
     let opener = opener(config, &work, &cancel).await?;
     let cache = SegmentCache::open(
         &config.transcoding.temp_directory,
@@ -100,6 +102,7 @@ pub async fn start_on(
     });
     let store = Store::open(&config.store.url, &config.storage.directory).await?;
     let artifacts = artifacts(config)?;
+    artifacts.check().await?;
     let dispatcher = Dispatcher::new(DispatchParts {
         store: store.clone(),
         settings: dispatch_settings(config),
@@ -107,11 +110,13 @@ pub async fn start_on(
         tracker: work.clone(),
         cancel: cancel.clone(),
     });
-    if let keep @ 1.. = config.dispatch.keep_hours {
-        let keep = Duration::from_secs(u64::from(keep) * 3600);
-        let house = keep_house(dispatcher.clone(), artifacts.clone(), keep, cancel.clone());
-        work.spawn(house);
-    }
+    let hours = Some(config.dispatch.keep_hours).filter(|hours| *hours > 0);
+    let house = House {
+        artifacts: artifacts.clone(),
+        uploads: uploads.clone(),
+        keep: hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
+    };
+    work.spawn(keep_house(dispatcher.clone(), house, cancel.clone()));
     if config.local_engine.enabled {
         let opener = opener.doing(Purpose::Job);
         let engine = local_engine(config, &dispatcher, &artifacts, &opener, &work, &cancel);
@@ -175,6 +180,7 @@ pub async fn start_on(
         videos,
         dispatcher,
         artifacts,
+        uploads,
         scenes,
         grav1: grav1_settings(config),
         advertised_url: config

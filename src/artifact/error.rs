@@ -11,6 +11,10 @@ pub enum ArtifactError {
     Empty,
     #[error("the storage of results does not answer; try again in a few seconds")]
     Unavailable(#[source] object_store::Error),
+    #[error(
+        "the storage of results refuses this gateway (artifacts.url and its AWS_* credentials)"
+    )]
+    Denied(#[source] object_store::Error),
     /// At the start only.
     #[error("cannot open the storage of results (artifacts.url): {0}")]
     Open(String),
@@ -18,10 +22,14 @@ pub enum ArtifactError {
 
 impl From<object_store::Error> for ArtifactError {
     fn from(error: object_store::Error) -> Self {
-        if let object_store::Error::NotFound { .. } = error {
+        use object_store::Error as E;
+        if let E::NotFound { .. } = error {
             return ArtifactError::NotFound;
         }
         tracing::warn!(%error, "the storage of results failed");
-        ArtifactError::Unavailable(error)
+        match error {
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => ArtifactError::Denied(error),
+            error => ArtifactError::Unavailable(error),
+        }
     }
 }

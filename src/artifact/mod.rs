@@ -7,4 +7,4 @@ mod store;
 
 pub use error::ArtifactError;
 pub use name::ArtifactName;
-pub use store::{Artifact, ArtifactFacts, ArtifactStore, Upload, Uploaded};
+pub use store::{Artifact, ArtifactFacts, ArtifactStore, Listed, Upload, Uploaded};

@@ -2,18 +2,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{
+    ClientConfigKey, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart,
+};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::base::QueueId;
+use crate::base::{QueueId, UnixMillis};
 
 use super::error::ArtifactError;
 use super::name::ArtifactName;
@@ -35,6 +38,14 @@ pub struct ArtifactFacts {
     pub etag: Option<String>,
 }
 
+/// One of all artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub name: ArtifactName,
+    /// When it was written.
+    pub changed: UnixMillis,
+}
+
 /// An artifact, or a part of one, that is being read.
 pub struct Artifact {
     pub facts: ArtifactFacts,
@@ -49,12 +60,23 @@ pub struct Uploaded {
     pub sha256: String,
 }
 
-/// Parts under way to the storage at one time, 5 MiB each.
+/// Parts under way to the storage at one time.
 const PARTS_UNDER_WAY: usize = 4;
+/// S3 takes no smaller ones but the last.
+const SMALLEST_PART_BYTES: u64 = 5 << 20;
+/// S3 takes 10,000.
+const MOST_PARTS: u64 = 9_000;
+/// How long S3 may be silent before it counts as gone, as the client of `object_store` reads times. Its
+/// limit on a whole request is lifted instead: a client that plays what it fetches takes hours.
+const S3_SILENCE: &str = "60 seconds";
+const S3_WHOLE_REQUEST: &str = "7 days";
+/// How long a request to S3 that fails is tried again: somebody waits for the answer.
+const S3_TRY_AGAIN: Duration = Duration::from_secs(20);
 
 impl ArtifactStore {
     /// `url`: `file:///FOLDER` (made if it is missing) or `s3://BUCKET/PREFIX`, whose endpoint and
-    /// credentials are those of the usual `AWS_*` variables.
+    /// credentials are those of the usual `AWS_*` variables. An endpoint without TLS is taken as it is
+    /// written.
     ///
     /// # Errors
     /// [`ArtifactError::Open`] with a text that names what is wrong.
@@ -73,7 +95,7 @@ impl ArtifactStore {
                 (Arc::new(files), Path::default())
             }
             "s3" => {
-                let bucket = AmazonS3Builder::from_env().with_url(url.as_str()).build();
+                let bucket = s3(url).build();
                 let prefix = Path::from_url_path(url.path()).map_err(|e| fail(&e))?;
                 (Arc::new(bucket.map_err(|e| fail(&e))?), prefix)
             }
@@ -84,6 +106,21 @@ impl ArtifactStore {
             prefix,
             max_bytes,
         })
+    }
+
+    /// Looks whether the storage takes us. One that does not answer may do so later, and is not judged.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Open`]: there is no such bucket, or it is not for us.
+    pub async fn check(&self) -> Result<(), ArtifactError> {
+        let found = self.objects.list(Some(&self.prefix)).try_next().await;
+        match found.map_err(ArtifactError::from) {
+            Err(error @ ArtifactError::Denied(_)) => Err(ArtifactError::Open(error.to_string())),
+            Err(ArtifactError::NotFound) => {
+                Err(ArtifactError::Open("there is no such bucket".into()))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     pub fn max_bytes(&self) -> u64 {
@@ -97,7 +134,10 @@ impl ArtifactStore {
             .put_multipart(&name.below(&self.prefix))
             .await?;
         Ok(Upload {
-            parts: WriteMultipart::new(parts),
+            parts: Some(WriteMultipart::new_with_chunk_size(
+                parts,
+                part_bytes(self.max_bytes),
+            )),
             digest: Sha256::new(),
             size_bytes: 0,
             max_bytes: self.max_bytes,
@@ -132,6 +172,24 @@ impl ArtifactStore {
         })
     }
 
+    /// All artifacts, in no order.
+    pub async fn list(&self) -> Result<Vec<Listed>, ArtifactError> {
+        let mut all = self.objects.list(Some(&self.prefix));
+        let mut listed = Vec::new();
+        while let Some(meta) = all.try_next().await? {
+            let parts = meta.location.prefix_match(&self.prefix);
+            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            // What others laid there is not ours.
+            if let [job, file] = &parts[..]
+                && let Ok(name) = format!("{}/{}", job.as_ref(), file.as_ref()).parse()
+            {
+                let changed = UnixMillis::new(meta.last_modified.timestamp_millis());
+                listed.push(Listed { name, changed });
+            }
+        }
+        Ok(listed)
+    }
+
     /// Deletes all artifacts of `job`.
     pub async fn delete_all(&self, job: &QueueId) -> Result<(), ArtifactError> {
         let folder = self.prefix.clone().join(job.as_str());
@@ -158,6 +216,25 @@ impl ArtifactStore {
     }
 }
 
+fn s3(url: &Url) -> AmazonS3Builder {
+    let client = AmazonS3ConfigKey::Client;
+    AmazonS3Builder::from_env()
+        .with_url(url.as_str())
+        .with_allow_http(true)
+        .with_config(client(ClientConfigKey::Timeout), S3_WHOLE_REQUEST)
+        .with_config(client(ClientConfigKey::ReadTimeout), S3_SILENCE)
+        .with_retry(RetryConfig {
+            retry_timeout: S3_TRY_AGAIN,
+            ..RetryConfig::default()
+        })
+}
+
+/// Size of a part such that a file of `max_bytes` has no more parts than S3 takes.
+fn part_bytes(max_bytes: u64) -> usize {
+    let bytes = max_bytes.div_ceil(MOST_PARTS).max(SMALLEST_PART_BYTES);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 fn facts(meta: &object_store::ObjectMeta) -> ArtifactFacts {
     let quoted = |tag: &String| match tag.starts_with('"') {
         true => tag.clone(),
@@ -169,10 +246,10 @@ fn facts(meta: &object_store::ObjectMeta) -> ArtifactFacts {
     }
 }
 
-/// An artifact that is being written. Dropped before its end, a local one leaves nothing behind, and
-/// one on S3 parts that the bucket's rules clean up; [`Upload::abort`] leaves nothing anywhere.
+/// An artifact that is being written. Dropped before its end, it leaves nothing behind.
 pub struct Upload {
-    parts: WriteMultipart,
+    /// Gone at its end.
+    parts: Option<WriteMultipart>,
     digest: Sha256,
     size_bytes: u64,
     max_bytes: u64,
@@ -189,26 +266,51 @@ impl Upload {
             return Err(ArtifactError::TooLarge(self.max_bytes));
         }
         self.digest.update(&bytes);
-        self.parts.put(bytes);
-        Ok(self.parts.wait_for_capacity(PARTS_UNDER_WAY).await?)
+        if let Some(parts) = &mut self.parts {
+            parts.put(bytes);
+            parts.wait_for_capacity(PARTS_UNDER_WAY).await?;
+        }
+        Ok(())
     }
 
     /// Puts the artifact in its place, whole.
-    pub async fn finish(self) -> Result<Uploaded, ArtifactError> {
+    pub async fn finish(mut self) -> Result<Uploaded, ArtifactError> {
         if self.size_bytes == 0 {
-            self.parts.abort().await?;
+            self.abort().await?;
             return Err(ArtifactError::Empty);
         }
-        self.parts.finish().await?;
-        let digest = self.digest.finalize();
+        if let Some(parts) = self.parts.take() {
+            parts.finish().await?;
+        }
+        let digest = std::mem::take(&mut self.digest).finalize();
         Ok(Uploaded {
             size_bytes: self.size_bytes,
             sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
         })
     }
 
-    pub async fn abort(self) -> Result<(), ArtifactError> {
-        Ok(self.parts.abort().await?)
+    pub async fn abort(mut self) -> Result<(), ArtifactError> {
+        match self.parts.take() {
+            Some(parts) => Ok(parts.abort().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Upload {
+    /// Who sent it has left. Parts that lie on S3 already are paid for until they are deleted; that is
+    /// done on its own, as nobody is left who could wait for it.
+    fn drop(&mut self) {
+        let Some(parts) = self.parts.take() else {
+            return;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = parts.abort().await {
+                    tracing::warn!(%error, "parts of a broken-off upload stay in the storage of results");
+                }
+            });
+        }
     }
 }
 
@@ -261,8 +363,12 @@ mod tests {
         let part = store.read(&name, Some(5_000_000..7_000_001)).await.unwrap();
         assert_eq!(part.facts.size_bytes, 12_000_000);
         assert_eq!(whole(part).await, &bytes[5_000_000..7_000_001]);
+        let listed = store.list().await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert!(listed[0].name == name && listed[0].changed > UnixMillis::new(0));
         store.delete(&name).await.unwrap();
         store.delete(&name).await.unwrap();
+        assert!(store.list().await.unwrap().is_empty());
         let gone = store.read(&name, None).await.err();
         assert!(matches!(gone, Some(ArtifactError::NotFound)));
     }
@@ -289,6 +395,28 @@ mod tests {
             .unwrap_err();
         assert!(matches!(empty, ArtifactError::Empty));
         assert_eq!(files(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), 1 << 30);
+        let mut upload = store.upload(&name("1_0/out.mp4")).await.unwrap();
+        upload.write(Bytes::from(vec![0; 6 << 20])).await.unwrap();
+        assert_eq!(files(folder.path()), 1);
+        drop(upload);
+        while files(folder.path()) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn the_largest_file_has_no_more_parts_than_s3_takes() {
+        assert_eq!(part_bytes(1), 5 << 20);
+        for max_bytes in [64_u64 << 30, 5 << 40] {
+            let parts = max_bytes.div_ceil(part_bytes(max_bytes) as u64);
+            assert!(parts <= MOST_PARTS, "{parts}");
+        }
     }
 
     #[test]

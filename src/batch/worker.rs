@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::base::{MediaTime, WorkerId};
+use crate::base::WorkerId;
 use crate::dispatch::DispatchError;
 use crate::job::{BatchSpec, Failure, Job as Queued, JobKind, JobOutput, JobSpec, JobState};
-use crate::job::{Progress, Proof};
+use crate::job::{Progress, Proof, Refused};
 use crate::plan::batch_file;
 use crate::session::{FileOrder, FileProgress, FileStage, Job, MadeFile, SessionError};
-use crate::store::Wanted;
+use crate::store::{StoreError, Wanted};
 
 use super::service::Batches;
 
@@ -138,20 +138,15 @@ impl Attempt<'_> {
     async fn complete(&self, made: MadeFile) {
         let folder = self.batches.folders.of(self.job.id);
         let size = tokio::fs::metadata(folder.join(made.file.name)).await;
-        let mut notes = Vec::new();
-        notes.extend(made.accelerator.map(|a| format!("encoded by {}", a.name())));
-        let seconds = made.duration.map(MediaTime::as_secs_f64);
-        notes.extend(seconds.map(|s| format!("{DURATION}{s}")));
         let output = JobOutput {
             size_bytes: size.ok().map(|m| m.len()),
-            notes,
+            duration: made.duration,
+            encoded_by: made.accelerator,
             ..JobOutput::default()
         };
-        let done = self
-            .batches
-            .dispatcher
-            .complete(&self.queued.id, self.proof, output);
-        match done.await {
+        let (id, dispatcher) = (&self.queued.id, &self.batches.dispatcher);
+        let report = || dispatcher.complete(id, self.proof, output.clone());
+        match self.insist(report).await {
             Ok(_) => self
                 .batches
                 .registry
@@ -167,17 +162,43 @@ impl Attempt<'_> {
             false => Failure::Permanent { reason },
         };
         tracing::info!(job.id = %self.job.id, %error, attempt = self.queued.attempts, "an attempt failed");
-        let failed = self
-            .batches
-            .dispatcher
-            .fail(&self.queued.id, self.proof, failure);
-        match failed.await {
+        let (id, dispatcher) = (&self.queued.id, &self.batches.dispatcher);
+        let report = || dispatcher.fail(id, self.proof, failure.clone());
+        match self.insist(report).await {
             Ok(after) if after.state == JobState::Failed => {
                 self.batches.registry.fail_file(self.job, error);
                 self.batches.remove_left(self.job).await;
             }
             Ok(_) => self.batches.registry.set_file(self.job, FileStage::Queued),
             Err(error) => self.lost(error),
+        }
+    }
+
+    /// Says how it went until the store hears it: a file may be the work of hours. Gives up when the gateway
+    /// stops; the job then comes back when its lease is over.
+    async fn insist<F>(&self, report: impl Fn() -> F) -> Result<Queued, DispatchError>
+    where
+        F: Future<Output = Result<Queued, DispatchError>>,
+    {
+        let cancel = &self.batches.cancel;
+        loop {
+            match report().await {
+                Err(
+                    error @ (DispatchError::Store(StoreError::Unavailable(_))
+                    | DispatchError::Contended),
+                ) => {
+                    tracing::warn!(job.id = %self.job.id, %error, "how a job went is not written yet");
+                    let pause = tokio::time::sleep(TROUBLE);
+                    if cancel.run_until_cancelled(pause).await.is_none() {
+                        return Err(error);
+                    }
+                }
+                // It was written, and the word of it was lost.
+                Err(DispatchError::Refused(Refused::Final(JobState::Done))) => {
+                    return self.batches.dispatcher.get(&self.queued.id).await;
+                }
+                answer => return answer,
+            }
         }
     }
 
@@ -197,22 +218,16 @@ impl Attempt<'_> {
     }
 }
 
-/// How the duration of a file is kept among the notes of its output.
-const DURATION: &str = "duration ";
-
 /// What an earlier process made.
 pub(super) fn made_of(queued: &Queued) -> Option<MadeFile> {
     let JobSpec::Batch(spec) = &queued.spec else {
         return None;
     };
-    let notes = &queued.output.as_ref()?.notes;
-    let told = |prefix: &str| notes.iter().find_map(|n| n.strip_prefix(prefix));
+    let output = queued.output.as_ref()?;
     Some(MadeFile {
         file: batch_file(spec.request.output.format),
-        duration: told(DURATION)
-            .and_then(|s| s.parse().ok())
-            .map(MediaTime::from_secs_f64),
-        accelerator: told("encoded by ").and_then(|a| a.parse().ok()),
+        duration: output.duration,
+        accelerator: output.encoded_by,
     })
 }
 

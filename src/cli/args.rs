@@ -21,7 +21,7 @@ Examples:
   ghoststream submit film.mkv                   play it with the gateway that runs on this machine
   ghoststream submit film.mkv --wait -o out.mp4 have a gateway make a whole file, and fetch it
   ghoststream transcode film.mkv film.mp4       make a whole file here, without a gateway
-  ghoststream engine --server nas:8765          do queued work of a gateway on this machine
+  ghoststream engine --gateway nas:8765         do queued work of a gateway on this machine
   ghoststream token create peertube             print how a PeerTube runner registers
   ghoststream config check                      tell everything that is wrong with the configuration
 
@@ -143,7 +143,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct SubmitArgs {
-    /// File or URL; the gateway reads it, so a file must lie in one of its sources.roots
+    /// File or URL; the gateway reads it. A file that lies in none of its sources.roots is sent to it
     pub source: String,
 
     /// Address of the gateway
@@ -161,6 +161,10 @@ pub struct SubmitArgs {
 
     #[command(flatten)]
     pub wanted: WantedArgs,
+
+    /// Send the file, even if the gateway has one of the same name
+    #[arg(long)]
+    pub upload: bool,
 
     /// Have a whole file made and wait until it is there
     #[arg(long)]
@@ -269,8 +273,8 @@ impl WantedArgs {
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
     /// Address of the gateway; without it, one that announces itself on the local network is taken
-    #[arg(long, value_name = "URL", visible_alias = "gateway", value_parser = gateway)]
-    pub server: Option<Url>,
+    #[arg(long, value_name = "URL", visible_alias = "server", value_parser = gateway)]
+    pub gateway: Option<Url>,
 
     /// The gateway's API key
     #[arg(
@@ -489,6 +493,13 @@ mod tests {
             ("submit f --gateway [::1]:9000", "http://[::1]:9000/"),
             ("submit f --gateway https://h/video?x#y", "https://h/video/"),
         ];
+        for flag in ["gateway", "server"] {
+            let args = parse(&format!("ghoststream engine --{flag} nas:1"));
+            let Some(Command::Engine(engine)) = args.unwrap().command else {
+                panic!("no engine")
+            };
+            assert_eq!(engine.gateway.unwrap().as_str(), "http://nas:1/");
+        }
         for (line, url) in cases {
             let args = parse(&format!("ghoststream {line}")).unwrap();
             let Some(Command::Submit(submit)) = args.command else {

@@ -4,20 +4,30 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tokio_util::io::ReaderStream;
 use url::Url;
 
 /// From the request to the head of the answer: a gateway probes a source and starts an encoder in it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// From the request to the answer when a file is sent in it.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of a file that are sent at a time.
+const CHUNK: usize = 256 * 1024;
 /// Larger than the playlist of two days.
 const MAX_BODY_BYTES: usize = 8 << 20;
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// The gateway's no.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +41,20 @@ pub(super) struct Refused {
 pub(super) struct GatewayClient {
     base: Url,
     key: Option<String>,
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Client<HttpsConnector<HttpConnector>, Body>,
 }
 
 impl GatewayClient {
     /// `base` ends in a slash; `key` is sent along. https is verified against Mozilla's root certificates.
     pub(super) fn new(base: Url, key: Option<String>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(connector);
         let http = Client::builder(TokioExecutor::new()).build(connector);
         GatewayClient { base, key, http }
     }
@@ -83,23 +96,58 @@ impl GatewayClient {
         self.request(method, url, None).await
     }
 
+    /// Sends a file to `path`: the JSON that answers it. `sent` is told the bytes that are on their way.
+    pub(super) async fn upload(
+        &self,
+        path: &str,
+        file: tokio::fs::File,
+        sent: impl Fn(u64) + Send + 'static,
+    ) -> anyhow::Result<Value> {
+        let size = file.metadata().await?.len();
+        let mut so_far = 0;
+        let frames = ReaderStream::with_capacity(file, CHUNK).map_ok(move |bytes| {
+            so_far += bytes.len() as u64;
+            sent(so_far);
+            Frame::data(bytes)
+        });
+        let body = BodyExt::boxed_unsync(StreamBody::new(frames));
+        let request = self.head(Method::PUT, &self.url(path)?);
+        let request = request.header(header::CONTENT_LENGTH, size).body(body)?;
+        let answer = self.send(request, UPLOAD_WITHIN).await?;
+        Ok(serde_json::from_slice(&whole(answer).await?)?)
+    }
+
     async fn request(
         &self,
         method: Method,
         url: &Url,
         body: Option<&Value>,
     ) -> anyhow::Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method).uri(url.as_str());
-        if let Some(key) = &self.key {
-            request = request.header("X-API-Key", key);
-        }
+        let mut request = self.head(method, url);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = request.body(Full::new(Bytes::from(body)))?;
-        let sent = tokio::time::timeout(ANSWER_WITHIN, self.http.request(request)).await;
-        let seconds = ANSWER_WITHIN.as_secs();
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+        let request = request.body(body.boxed_unsync())?;
+        self.send(request, ANSWER_WITHIN).await
+    }
+
+    fn head(&self, method: Method, url: &Url) -> http::request::Builder {
+        let request = Request::builder().method(method).uri(url.as_str());
+        match &self.key {
+            Some(key) => request.header("X-API-Key", key),
+            None => request,
+        }
+    }
+
+    async fn send(
+        &self,
+        request: Request<Body>,
+        within: Duration,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let sent = tokio::time::timeout(within, self.http.request(request)).await;
+        let seconds = within.as_secs();
         let sent = sent.map_err(|_| anyhow!("the gateway did not answer within {seconds} s"))?;
         let unreachable = |e| anyhow!("no gateway answers at {}: {}", self.base, root(&e));
         let answer = sent.map_err(unreachable)?;

@@ -5,6 +5,7 @@ mod bar;
 mod client;
 mod detect;
 mod inspect;
+mod interrupt;
 mod run;
 mod service;
 mod submit;

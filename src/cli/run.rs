@@ -116,7 +116,7 @@ fn work(args: &Args, engine: &EngineArgs) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let desk = app::RemoteGateway {
-            url: engine.server.clone(),
+            url: engine.gateway.clone(),
             key: engine.api_key.clone(),
             engine: engine.id.clone(),
         };

@@ -1,14 +1,16 @@
 //! `submit`: a stream or a whole file from a gateway that runs already.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::args::{SubmitArgs, WantedArgs};
-use super::client::GatewayClient;
+use super::bar::Bar;
+use super::client::{GatewayClient, Refused};
 use super::inspect::local_path;
 use super::transcode::format_of;
 use super::whole;
@@ -17,8 +19,12 @@ use crate::media::{Mode, OutputFormat};
 /// Starts the stream, waits until its first bytes can be played, and prints where; or has a whole file
 /// made.
 pub(super) fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
-    let source =
-        local_path(&args.source).map_or(args.source.clone(), |p| p.to_string_lossy().into_owned());
+    let file = local_path(&args.source);
+    if args.upload && file.is_none() {
+        bail!("no such file: {}", args.source);
+    }
+    let source = file.as_ref().map(|p| p.to_string_lossy().into_owned());
+    let source = source.unwrap_or_else(|| args.source.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -27,10 +33,12 @@ pub(super) fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
         let format = format(args)?;
         let mut body = body(&source, &args.wanted.clone().into_format(format));
         as_batch(&mut body, format, args.two_pass);
-        return runtime.block_on(whole::run(&client, args, &body));
+        let order = Order { file, body };
+        return runtime.block_on(whole::run(&client, args, order));
     }
     let body = body(&source, &args.wanted);
-    let started = runtime.block_on(start(&client, &body))?;
+    let order = Order { file, body };
+    let started = runtime.block_on(start(&client, order, args.upload))?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let all = json!({"job_id": started.job, "page_url": started.page.as_str(), "stream_url": started.stream});
@@ -68,15 +76,73 @@ fn as_batch(body: &mut Value, format: OutputFormat, two_pass: bool) {
     }
 }
 
+/// What is asked of the gateway.
+pub(super) struct Order {
+    /// The source, when it is a file of this machine.
+    file: Option<PathBuf>,
+    body: Value,
+}
+
+impl Order {
+    /// The gateway's answer. A file that it cannot read is sent to it first; with `upload`, in any case.
+    pub(super) async fn place(
+        mut self,
+        client: &GatewayClient,
+        upload: bool,
+    ) -> anyhow::Result<Value> {
+        const START: &str = "api/transcode/start";
+        if let Some(file) = self.file.as_ref().filter(|_| upload) {
+            self.body["source"] = send(client, file).await?;
+            return client.json(Method::POST, START, Some(&self.body)).await;
+        }
+        let answer = client.json(Method::POST, START, Some(&self.body)).await;
+        let (Err(error), Some(file)) = (&answer, &self.file) else {
+            return answer;
+        };
+        let status = error.downcast_ref::<Refused>().map(|r| r.status);
+        if !matches!(status, Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)) {
+            return answer;
+        }
+        self.body["source"] = send(client, file).await?;
+        client.json(Method::POST, START, Some(&self.body)).await
+    }
+}
+
+/// Sends a file to the gateway: what it is called there as a source.
+async fn send(client: &GatewayClient, path: &Path) -> anyhow::Result<Value> {
+    let told = || format!("{} cannot be sent to the gateway", path.display());
+    let file = tokio::fs::File::open(path).await.with_context(told)?;
+    let size = file.metadata().await.with_context(told)?.len().max(1);
+    let bar = Bar::new();
+    let sent = move |bytes: u64| bar.show(100.0 * bytes as f64 / size as f64, "sending", None);
+    let place = format!("api/v2/uploads/{}", plain_name(path));
+    let mut answer = client.upload(&place, file, sent).await.with_context(told)?;
+    Ok(answer["source"].take())
+}
+
+/// The name of a file with what the gateway does not take replaced; its end, which has the extension.
+fn plain_name(path: &Path) -> String {
+    const LONGEST: usize = 100;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.trim_start_matches('.');
+    let plain = |c: char| match c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+        true => c,
+        false => '_',
+    };
+    let count = name.chars().count();
+    let end = name.chars().skip(count.saturating_sub(LONGEST)).map(plain);
+    format!("{:_>1}", end.collect::<String>().trim_start_matches('.'))
+}
+
 struct Started {
     job: String,
     page: Url,
     stream: String,
 }
 
-async fn start(client: &GatewayClient, body: &Value) -> anyhow::Result<Started> {
-    let post = client.json(Method::POST, "api/transcode/start", Some(body));
-    let answer = post.await?;
+async fn start(client: &GatewayClient, order: Order, upload: bool) -> anyhow::Result<Started> {
+    let source = order.body["source"].clone();
+    let answer = order.place(client, upload).await?;
     let text = |name: &str| {
         let text = answer[name].as_str().map(str::to_owned);
         text.ok_or_else(|| anyhow!("the gateway's answer has no {name}"))
@@ -87,7 +153,7 @@ async fn start(client: &GatewayClient, body: &Value) -> anyhow::Result<Started> 
         let _ = client
             .json(Method::DELETE, &format!("api/transcode/{job}"), None)
             .await;
-        return Err(error.context(format!("{} cannot be played", body["source"])));
+        return Err(error.context(format!("{source} cannot be played")));
     }
     let page = client.url(&format!("?job={job}"))?;
     Ok(Started { job, page, stream })
@@ -164,6 +230,21 @@ mod tests {
         let expected = json!({"source": "f", "mode": "stream", "start_time": 1.5, "output": {
             "resolution": "720p", "video_codec": "av1", "bitrate": "2500k", "max_audio_channels": 6}});
         assert_eq!(body("f", &wanted), expected);
+    }
+
+    #[test]
+    fn names_are_what_the_gateway_takes() {
+        for (path, name) in [
+            ("/films/a film (2).mkv", "a_film__2_.mkv"),
+            ("Größe.mp4", "Gr__e.mp4"),
+            ("..hidden", "hidden"),
+            ("...", "_"),
+        ] {
+            assert_eq!(plain_name(Path::new(path)), name);
+        }
+        let long = format!("{}.mkv", "x".repeat(300));
+        assert!(plain_name(Path::new(&long)).ends_with("x.mkv"));
+        assert_eq!(plain_name(Path::new(&long)).len(), 100);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +18,7 @@ use crate::session::{FileOrder, FileProgress, MadeFile};
 use super::args::TranscodeArgs;
 use super::bar::{Bar, clock};
 use super::inspect::{local_path, request};
+use super::interrupt::interrupted;
 
 /// Makes the file, showing how far it is. The output appears whole or not at all.
 pub(super) fn transcode(config: &Config, args: &TranscodeArgs) -> anyhow::Result<()> {
@@ -108,7 +108,7 @@ async fn make(
     let made = tokio::select! {
         made = making => made.map_err(anyhow::Error::from),
         never = show(watched) => match never {},
-        interrupted = interrupted() => Err(interrupted),
+        () = interrupted() => Err(anyhow!("interrupted; nothing was written")),
     };
     let finished = match made {
         Ok(made) => finish(made, &folder, &args.output).await,
@@ -150,16 +150,4 @@ async fn show(mut progress: watch::Receiver<FileProgress>) -> std::convert::Infa
             std::future::pending::<()>().await;
         }
     }
-}
-
-async fn interrupted() -> anyhow::Error {
-    let wait = async |kind| match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
-    }
-    anyhow!("interrupted; nothing was written")
 }

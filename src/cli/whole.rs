@@ -13,20 +13,21 @@ use tokio::io::AsyncWriteExt;
 use super::args::SubmitArgs;
 use super::bar::Bar;
 use super::client::{GatewayClient, Refused};
+use super::interrupt::interrupted;
+use super::submit::Order;
 
 /// How often the gateway is asked how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Questions in a row that may go unanswered: a gateway that was started anew has its jobs still.
 const MOST_UNANSWERED: u32 = 120;
 
-/// Queues the work that `body` describes; with `--wait` or `--output`, stays until it is done.
+/// Queues the work that `order` describes; with `--wait` or `--output`, stays until it is done.
 pub(super) async fn run(
     client: &GatewayClient,
     args: &SubmitArgs,
-    body: &Value,
+    order: Order,
 ) -> anyhow::Result<()> {
-    let post = client.json(Method::POST, "api/transcode/start", Some(body));
-    let answer = post.await?;
+    let answer = order.place(client, args.upload).await?;
     let job = answer["job_id"].as_str();
     let job = job
         .context("the gateway's answer has no job_id")?
@@ -35,12 +36,22 @@ pub(super) async fn run(
     if !waits {
         return say(args, &job, &answer, None);
     }
-    let done = wait(client, &job)
-        .await
-        .with_context(|| format!("job {job}"))?;
-    let fetched = match &args.output {
-        None => None,
-        Some(path) => Some(fetch(client, &job, path).await?),
+    let working = async {
+        let done = wait(client, &job).await;
+        let done = done.with_context(|| format!("job {job}"))?;
+        let fetched = match &args.output {
+            None => None,
+            Some(path) => Some(fetch(client, &job, path).await?),
+        };
+        Ok::<_, anyhow::Error>((done, fetched))
+    };
+    let (done, fetched) = tokio::select! {
+        worked = working => worked?,
+        () = interrupted() => bail!(
+            "interrupted; job {job} goes on at the gateway: its file will be {}, and DELETE {} ends it",
+            client.url(&format!("download/{job}"))?,
+            client.url(&format!("api/transcode/{job}"))?,
+        ),
     };
     say(args, &job, &done, fetched)
 }
@@ -112,25 +123,31 @@ async fn fetch(client: &GatewayClient, job: &str, path: &Path) -> anyhow::Result
     let answer = client.answer(Method::GET, &url).await?;
     let length = answer.headers().get(http::header::CONTENT_LENGTH);
     let length: Option<u64> = length.and_then(|v| v.to_str().ok()?.parse().ok());
-    let part = part_of(path);
-    let written = write(answer.into_body(), length, &part).await;
-    let written = match written {
-        Ok(written) => tokio::fs::rename(&part, path)
-            .await
-            .map(|()| written)
-            .map_err(Into::into),
-        Err(error) => Err(error),
+    let part = Part::of(path);
+    let written = async {
+        let written = write(answer.into_body(), length, &part.0).await?;
+        tokio::fs::rename(&part.0, path).await?;
+        Ok::<_, anyhow::Error>(written)
     };
-    if written.is_err() {
-        // It may never have been made.
-        let _ = tokio::fs::remove_file(&part).await;
-    }
+    let written = written.await;
     written.with_context(|| format!("cannot fetch {}", path.display()))
 }
 
-fn part_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.part-{}", std::process::id()))
+/// What is fetched, until it is whole; gone when it is dropped before.
+struct Part(PathBuf);
+
+impl Part {
+    fn of(path: &Path) -> Part {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Part(path.with_file_name(format!(".{name}.part-{}", std::process::id())))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It has its own name by now, or was never made.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 async fn write(

@@ -522,9 +522,9 @@ fn is_host(text: &str) -> bool {
 /// Whether the module that applies these rules takes them.
 fn are_host_rules(rules: &[String]) -> bool {
     let settings = SourceSettings {
-        roots: Vec::new(),
         allow_hosts: rules.to_vec(),
         deny_hosts: Vec::new(),
+        ..SourceSettings::default()
     };
     SourcePolicy::new(settings).is_ok()
 }

@@ -107,14 +107,14 @@ impl Dispatcher {
         self.clock.now()
     }
 
-    /// A number that changes whenever there is new work, here or on another gateway of the same database.
-    pub fn work(&self) -> watch::Receiver<u64> {
-        self.signal.subscribe()
-    }
-
     /// Every job after each of its changes on this gateway. Who is too slow misses some.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Job>> {
         self.changes.subscribe()
+    }
+
+    /// Changes whenever there is new work, here or on another gateway with the same database.
+    pub fn new_work(&self) -> watch::Receiver<u64> {
+        self.signal.subscribe()
     }
 
     /// Takes a job; when this returns, it survives the process.
@@ -192,7 +192,7 @@ impl Dispatcher {
         wait: Duration,
     ) -> Result<Option<Job>, DispatchError> {
         let deadline = Instant::now() + wait;
-        let mut work = self.signal.subscribe();
+        let mut work = self.new_work();
         loop {
             // Marked before looking, so that work that comes meanwhile is seen.
             work.mark_unchanged();

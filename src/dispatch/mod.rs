@@ -17,5 +17,5 @@ mod workers;
 pub use clock::Clock;
 pub use dispatcher::{DispatchParts, DispatchSettings, Dispatcher};
 pub use error::DispatchError;
-pub use retention::keep_house;
+pub use retention::{House, keep_house};
 pub use workers::WorkerView;

@@ -5,6 +5,7 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{Event, JobState};
@@ -21,14 +22,24 @@ const ROUNDS_PER_SWEEP: u32 = 20;
 const BATCH: u32 = 200;
 
 /// Looks after leases until `cancel`, or until the dispatcher is gone.
+///
+/// While this gateway or its database was away, no worker could renew its lease: after that each has
+/// the time of one lease to do so before any is ended. Leases that were given since are not longer for
+/// it.
 pub(super) async fn run(dispatcher: Weak<Dispatcher>, cancel: CancellationToken) {
     let mut round: u32 = 0;
+    let mut back_since = Instant::now();
+    let mut is_well = true;
     loop {
         let Some(dispatcher) = dispatcher.upgrade() else {
             return;
         };
         let work = async {
-            dispatcher.reap().await?;
+            if back_since.elapsed() < dispatcher.settings.lease {
+                dispatcher.store.ping().await?;
+            } else {
+                dispatcher.reap().await?;
+            }
             if round.is_multiple_of(ROUNDS_PER_SWEEP) {
                 dispatcher.advance_waiting().await?;
             }
@@ -36,8 +47,14 @@ pub(super) async fn run(dispatcher: Weak<Dispatcher>, cancel: CancellationToken)
         };
         match cancel.run_until_cancelled(work).await {
             None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%error, "cannot look after leases"),
+            Some(Ok(())) => is_well = true,
+            Some(Err(error)) => {
+                // Not twice a second.
+                if is_well {
+                    tracing::warn!(%error, "cannot look after leases");
+                }
+                (is_well, back_since) = (false, Instant::now());
+            }
         }
         drop(dispatcher);
         round = round.wrapping_add(1);

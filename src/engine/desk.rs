@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::artifact::{ArtifactError, ArtifactName, ArtifactStore, Uploaded};
@@ -32,6 +32,8 @@ pub(super) struct Assignment {
     pub(super) job: QueueId,
     pub(super) attempt: u32,
     pub(super) spec: JobSpec,
+    /// Whether the source is a file of a gateway on another machine, which gives it.
+    pub(super) has_source: bool,
     pub(super) token: LeaseToken,
     /// Time for which the lease is good after each renewal.
     pub(super) lease: Duration,
@@ -57,7 +59,7 @@ pub struct LocalDesk {
     pub patience: Duration,
 }
 
-/// How often the local engine looks for work that has waited long enough.
+/// How often the local engine looks for work that was left to others for long enough.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a result that are read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -113,9 +115,22 @@ impl Desk {
             Desk::Local(desk) => {
                 let bytes = desk.artifacts.read(name, None).await?.bytes;
                 let bytes = bytes.map_err(DeskError::from);
-                write_all(path, std::pin::pin!(bytes)).await
+                write_all(path, 0, std::pin::pin!(bytes)).await
             }
             Desk::Remote(desk) => desk.fetch(name, path).await,
+        }
+    }
+
+    /// Fetches the source of a job that is a file of the gateway's into the file `path`; what is there
+    /// already is not fetched again.
+    pub(super) async fn fetch_source(
+        &self,
+        work: &Assignment,
+        path: &Path,
+    ) -> Result<(), DeskError> {
+        match self {
+            Desk::Local(_) => Err(DeskError::Refused("the source is on this machine".into())),
+            Desk::Remote(desk) => desk.fetch_source(work, path).await,
         }
     }
 
@@ -177,14 +192,20 @@ impl Desk {
     }
 }
 
-/// Writes what comes to `path`.
+/// Writes what comes to `path`, after the first `from` bytes that are there.
 pub(super) async fn write_all(
     path: &Path,
+    from: u64,
     mut bytes: impl Stream<Item = Result<Bytes, DeskError>> + Unpin,
 ) -> Result<(), DeskError> {
     let unwritable =
         |e: std::io::Error| DeskError::Refused(format!("a file cannot be written: {}", e.kind()));
-    let mut file = tokio::fs::File::create(path).await.map_err(unwritable)?;
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let mut file = options.open(path).await.map_err(unwritable)?;
+    file.set_len(from).await.map_err(unwritable)?;
+    let end = std::io::SeekFrom::Start(from);
+    file.seek(end).await.map_err(unwritable)?;
     while let Some(part) = bytes.try_next().await? {
         file.write_all(&part).await.map_err(unwritable)?;
     }
@@ -201,6 +222,8 @@ impl LocalDesk {
             JobSpec::Scene(spec) if !spec.encoder.is_grav1() || spec.quality.is_some() => {
                 Duration::ZERO
             }
+            // Others had it, and vanished.
+            JobSpec::Transcode(_) if job.expiries > 0 => Duration::ZERO,
             _ => self.patience,
         }
     }
@@ -211,7 +234,7 @@ impl LocalDesk {
             codecs: None,
         };
         let deadline = Instant::now() + wait;
-        let mut work = self.dispatcher.work();
+        let mut work = self.dispatcher.new_work();
         loop {
             // Marked before looking, so that work that comes meanwhile is seen.
             work.mark_unchanged();
@@ -229,7 +252,7 @@ impl LocalDesk {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            // Either way it is time to look; the sender lives as long as the dispatcher.
+            // Either way it is time to look.
             let _ = tokio::time::timeout(LOOK_EVERY, work.changed()).await;
         }
     }
@@ -241,6 +264,7 @@ impl LocalDesk {
             lease: self.dispatcher.settings().lease,
             job: job.id,
             spec: job.spec,
+            has_source: false,
         })
     }
 

@@ -50,6 +50,7 @@ struct Claimed {
     job_id: QueueId,
     attempt: u32,
     spec: JobSpec,
+    has_source: bool,
     lease_token: LeaseToken,
     lease_seconds: f64,
 }
@@ -71,11 +72,14 @@ impl RemoteDesk {
         codecs: BTreeSet<String>,
         benchmark: Option<Duration>,
     ) -> Option<RemoteDesk> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(connector);
         let key = match key {
             Some(key) => {
                 let mut key = HeaderValue::from_str(key).ok()?;
@@ -114,6 +118,7 @@ impl RemoteDesk {
             job: claimed.job_id,
             attempt: claimed.attempt,
             spec: claimed.spec,
+            has_source: claimed.has_source,
             token: claimed.lease_token,
             lease: lease.map_err(|e| DeskError::Refused(e.to_string()))?,
         }))
@@ -188,6 +193,23 @@ impl RemoteDesk {
     pub(super) async fn fetch(&self, name: &ArtifactName, path: &Path) -> Result<(), DeskError> {
         let job = name.job().as_str();
         let url = self.url(&["api", "v2", "artifacts", job, name.file()])?;
+        self.fetch_from(&url, path, 0).await
+    }
+
+    pub(super) async fn fetch_source(
+        &self,
+        work: &Assignment,
+        path: &Path,
+    ) -> Result<(), DeskError> {
+        let mut url = self.url(&["api", "v2", "jobs", work.job.as_str(), "source"])?;
+        url.query_pairs_mut()
+            .append_pair("lease_token", &work.token.to_string());
+        let there = tokio::fs::metadata(path).await.map_or(0, |m| m.len());
+        self.fetch_from(&url, path, there).await
+    }
+
+    /// Fetches `url` into `path`, which has its first `from` bytes.
+    async fn fetch_from(&self, url: &Url, path: &Path, from: u64) -> Result<(), DeskError> {
         let gateway = &self.gateway;
         let unreachable =
             |why: &dyn std::fmt::Display| DeskError::Unreachable(format!("{gateway}: {why}"));
@@ -195,20 +217,26 @@ impl RemoteDesk {
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key);
         }
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
         let request = request
             .body(whole(&Value::Null))
             .map_err(|e| DeskError::Refused(e.to_string()))?;
         let fetching = async {
             let answer = self.http.request(request).await;
             let answer = answer.map_err(|e| unreachable(&e))?;
-            match answer.status() {
-                StatusCode::OK => {}
-                StatusCode::NOT_FOUND => return Err(DeskError::Lost),
+            let from = match answer.status() {
+                StatusCode::OK => 0,
+                StatusCode::PARTIAL_CONTENT => from,
+                // All of it is there.
+                StatusCode::RANGE_NOT_SATISFIABLE => return Ok(()),
+                StatusCode::NOT_FOUND | StatusCode::CONFLICT => return Err(DeskError::Lost),
                 status => return Err(unreachable(&status)),
-            }
+            };
             let bytes = answer.into_body().into_data_stream();
             let bytes = bytes.map_err(|e| unreachable(&e));
-            write_all(path, std::pin::pin!(bytes)).await
+            write_all(path, from, std::pin::pin!(bytes)).await
         };
         let fetched = tokio::time::timeout(DELIVER_WITHIN, fetching).await;
         fetched.map_err(|_| unreachable(&"no answer in time"))?

@@ -37,6 +37,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How often a result is reported to a desk that does not answer.
 const REPORTS: u32 = 20;
+/// How soon a renewal that was not answered is tried again, at most.
+const RENEW_AGAIN: Duration = Duration::from_secs(2);
+/// How long work goes on for a desk that does not answer. It may outlast the lease: the desk gives all who
+/// had work the time to say so when it is back, and whoever took it over meanwhile is safe from us.
+const UNHEARD: Duration = Duration::from_secs(15 * 60);
 
 /// Works until `cancel`, then gives back what it has. The work runs on `tracker`.
 pub async fn run(parts: EngineParts) {
@@ -148,6 +153,8 @@ impl Engine {
         };
         output.notes.clone_from(&made.notes);
         output.measured.clone_from(&made.measured);
+        output.duration = made.file.and_then(|f| f.duration);
+        output.encoded_by = made.file.and_then(|f| f.accelerator);
         insist(|| self.desk.complete(work, output.clone())).await
     }
 
@@ -158,17 +165,19 @@ impl Engine {
 
     /// Renews the lease until it is lost.
     async fn keep(&self, work: &Assignment, progress: watch::Receiver<FileProgress>) {
-        let mut good_until = Instant::now() + work.lease;
+        let mut heard = Instant::now();
+        let mut pause = work.lease / 3;
         loop {
-            tokio::time::sleep(work.lease / 3).await;
+            tokio::time::sleep(pause).await;
             let (percent, message) = (progress.borrow().percent, String::new());
             let asked = Instant::now();
             match self.desk.renew(work, Progress { percent, message }).await {
-                Ok(()) => good_until = asked + work.lease,
+                Ok(()) => (heard, pause) = (asked, work.lease / 3),
                 Err(DeskError::Lost) => return,
                 Err(error) => {
                     tracing::warn!(job.id = %work.job, %error, "the lease is not renewed");
-                    if Instant::now() >= good_until {
+                    pause = RENEW_AGAIN.min(work.lease / 3);
+                    if heard.elapsed() >= UNHEARD {
                         return;
                     }
                 }

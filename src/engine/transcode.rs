@@ -1,14 +1,14 @@
 //! Making one file of another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{Failure, JobSpec, Measured, SceneSpec, TranscodeSpec, codec_family};
-use crate::media::{Mode, OutputFormat, StreamRequest, VideoChoice};
-use crate::session::{FileOrder, FileProgress, Opener, SessionError};
+use crate::media::{LocalFile, Mode, OutputFormat, SourceLocator, StreamRequest, VideoChoice};
+use crate::session::{FileOrder, FileProgress, MadeFile, Opener, SessionError};
 use crate::source::SourceErrorKind;
 
 use super::desk::{Assignment, Desk};
@@ -31,6 +31,8 @@ pub(super) struct Made {
     /// What was wanted and could not be had.
     pub(super) notes: Vec<String>,
     pub(super) measured: Option<Measured>,
+    /// How long it plays, and the hardware that encoded it.
+    pub(super) file: Option<MadeFile>,
     folder: PathBuf,
 }
 
@@ -55,7 +57,7 @@ impl Shop {
         progress: &watch::Sender<FileProgress>,
     ) -> Result<Made, Failure> {
         match &work.spec {
-            JobSpec::Transcode(spec) => self.transcode(work, spec, progress).await,
+            JobSpec::Transcode(spec) => self.transcode(desk, work, spec, progress).await,
             JobSpec::Scene(spec) => self.scene(desk, work, spec, progress).await,
             JobSpec::Batch(_) | JobSpec::Runner(_) => Err(Failure::Unsuited {
                 reason: "this engine does no jobs of this kind".into(),
@@ -109,21 +111,27 @@ impl Shop {
             name: made.name,
             notes: made.notes,
             measured: made.measured,
+            file: None,
             folder,
         })
     }
 
     async fn transcode(
         &self,
+        desk: &Desk,
         work: &Assignment,
         spec: &TranscodeSpec,
         progress: &watch::Sender<FileProgress>,
     ) -> Result<Made, Failure> {
         let request = request(&spec.target_codec)?;
         let opener = &self.opener;
-        let locator = opener.resolve(&spec.source_url).await;
-        let locator = locator.map_err(unmade)?;
         let folder = self.new_folder(work).await?;
+        let locator = match opener.resolve(&spec.source_url).await {
+            Ok(locator) => locator,
+            // What lies below the roots of this machine too need not be fetched.
+            Err(_) if work.has_source => fetched(desk, work, spec, &folder).await?,
+            Err(error) => return Err(unmade(error)),
+        };
         let order = FileOrder {
             locator,
             request,
@@ -133,12 +141,13 @@ impl Shop {
         // Who drops this future ends the encoder; nobody else wants to.
         let cancel = CancellationToken::new();
         let making = opener.make_file(&order, &folder, progress, &cancel);
-        let name = making.await.map_err(unmade)?.file.name;
+        let made = making.await.map_err(unmade)?;
         Ok(Made {
-            path: folder.join(name),
-            name,
+            path: folder.join(made.file.name),
+            name: made.file.name,
             notes: Vec::new(),
             measured: None,
+            file: Some(made),
             folder,
         })
     }
@@ -157,6 +166,28 @@ async fn clear(folder: PathBuf) {
     {
         tracing::warn!(%error, "cannot delete the files of a job");
     }
+}
+
+/// The source as a file of this machine. It is fetched whole before the work begins, which then needs the
+/// gateway no more until it is done.
+async fn fetched(
+    desk: &Desk,
+    work: &Assignment,
+    spec: &TranscodeSpec,
+    folder: &Path,
+) -> Result<SourceLocator, Failure> {
+    let extension = Path::new(&spec.source_url).extension();
+    let extension = extension.and_then(|e| e.to_str()).unwrap_or_default();
+    let plain = extension.chars().all(|c| c.is_ascii_alphanumeric());
+    let path = folder.join("source").with_extension(match plain {
+        true => extension,
+        false => "",
+    });
+    let fetched = insist(|| desk.fetch_source(work, &path)).await;
+    fetched.map_err(|e| again(format!("the source cannot be fetched: {e}")))?;
+    let file = LocalFile::new(folder, path);
+    let file = file.ok_or_else(|| again("the folder of the work is gone"))?;
+    Ok(SourceLocator::File(file))
 }
 
 /// What distconv's `target_codec` asks of our planner: the codec, everything else as it fits.

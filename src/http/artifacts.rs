@@ -1,4 +1,4 @@
-//! `/api/v2/artifacts/JOB/FILE`: results of queued work, in and out.
+//! `/api/v2/artifacts/JOB/FILE`: results of queued work, in and out; `/api/v2/uploads/FILE`: sources, in.
 
 use std::ops::Range;
 
@@ -11,11 +11,13 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::artifact::{ArtifactName, ArtifactStore};
-use crate::base::LeaseToken;
+use crate::artifact::{ArtifactName, ArtifactStore, Upload};
+use crate::base::{JobId, LeaseToken};
 use crate::dispatch::DispatchError;
 use crate::job::Refused;
+use crate::source::UPLOADED;
 
+use super::body::linger;
 use super::error::ApiError;
 use super::ranges::{self, Asked, Finished};
 use super::server::LongBody;
@@ -49,9 +51,39 @@ pub(super) async fn upload(
             false => Err(DispatchError::Refused(Refused::NotYours)),
         }
     };
-    holds().await?;
+    if let Err(error) = holds().await {
+        linger(&app, body);
+        return Err(error.into());
+    }
     long.allow();
-    let mut upload = app.artifacts.upload(&name).await?;
+    let upload = receive(&app, &app.artifacts, &name, body).await?;
+    if let Err(error) = holds().await {
+        upload.abort().await?;
+        return Err(error.into());
+    }
+    let uploaded = upload.finish().await?;
+    let answer = json!({
+        "artifact": name.to_string(),
+        "size_bytes": uploaded.size_bytes,
+        "sha256": uploaded.sha256,
+    });
+    Ok(axum::Json(answer).into_response())
+}
+
+/// Takes a whole body; what breaks off or is too large leaves nothing.
+async fn receive(
+    app: &AppState,
+    artifacts: &ArtifactStore,
+    name: &ArtifactName,
+    body: Body,
+) -> Result<Upload, ApiError> {
+    let mut upload = match artifacts.upload(name).await {
+        Ok(upload) => upload,
+        Err(error) => {
+            linger(app, body);
+            return Err(error.into());
+        }
+    };
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
         let written = match part {
@@ -62,17 +94,34 @@ pub(super) async fn upload(
             )),
         };
         if let Err(error) = written {
+            linger(app, Body::from_stream(parts));
             upload.abort().await?;
             return Err(error);
         }
     }
-    if let Err(error) = holds().await {
-        upload.abort().await?;
-        return Err(error.into());
-    }
-    let uploaded = upload.finish().await?;
+    Ok(upload)
+}
+
+/// `PUT /api/v2/uploads/{file}`: a client sends what the gateway cannot read by itself. The answer names
+/// it as a source.
+pub(super) async fn upload_source(
+    State(app): State<AppState>,
+    Path(file): Path<String>,
+    Extension(long): Extension<LongBody>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let name = ArtifactName::new(JobId::random().into(), &file).map_err(|_| {
+        let told =
+            "file: must be 1 to 100 letters, digits, '.', '_' and '-' of ASCII, no dot first";
+        ApiError::new(StatusCode::BAD_REQUEST, told)
+    })?;
+    long.allow();
+    let uploaded = receive(&app, &app.uploads, &name, body)
+        .await?
+        .finish()
+        .await?;
     let answer = json!({
-        "artifact": name.to_string(),
+        "source": format!("{UPLOADED}{name}"),
         "size_bytes": uploaded.size_bytes,
         "sha256": uploaded.sha256,
     });

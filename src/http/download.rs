@@ -80,7 +80,7 @@ async fn serve(
     Ok(response)
 }
 
-async fn whole_or_part(path: &FilePath, asked: &Asked) -> Result<Response, ApiError> {
+pub(super) async fn whole_or_part(path: &FilePath, asked: &Asked) -> Result<Response, ApiError> {
     let file = File::open(path).await.map_err(|_| BatchError::NoFile)?;
     let facts = file.metadata().await.map_err(|_| BatchError::NoFile)?;
     let changed = facts.modified().unwrap_or(UNIX_EPOCH);

@@ -5,18 +5,24 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::base::{LeaseToken, WorkerId};
-use crate::job::{Failure, JobKind, JobOutput, Progress, Proof, codec_family};
+use crate::dispatch::DispatchError;
+use crate::job::{
+    Failure, Job, JobKind, JobOutput, JobSpec, Progress, Proof, Refused, codec_family,
+};
+use crate::media::LocalFile;
 use crate::store::Wanted;
 
+use super::download::whole_or_part;
 use super::error::ApiError;
 use super::jobs::queue_id;
+use super::ranges::Asked;
 use super::state::AppState;
 
 #[derive(Deserialize)]
@@ -83,14 +89,49 @@ pub(super) async fn claim(
     let Some(job) = claimed else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    let has_source = source_file(&app, &job).await.is_some();
     Ok(Json(json!({
         "job_id": job.id.as_str(),
         "attempt": job.attempts,
         "spec": job.spec,
+        "has_source": has_source,
         "lease_token": job.lease.as_ref().map(|l| l.token.to_string()),
         "lease_seconds": app.dispatcher.settings().lease.as_secs_f64(),
     }))
     .into_response())
+}
+
+/// The file that is to be transcoded, when it is one of this machine.
+async fn source_file(app: &AppState, job: &Job) -> Option<LocalFile> {
+    let JobSpec::Transcode(spec) = &job.spec else {
+        return None;
+    };
+    app.registry.policy().resolve_file(&spec.source_url).await
+}
+
+#[derive(Deserialize)]
+pub(super) struct SourceQuery {
+    lease_token: Option<LeaseToken>,
+}
+
+/// `GET /api/v2/jobs/{id}/source`: the source of a job for the engine that holds its lease, whole or
+/// in parts. Engines elsewhere do not have the folders of this machine.
+pub(super) async fn source(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    Query(query): Query<SourceQuery>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let job = app.dispatcher.get(&queue_id(&id)?).await?;
+    if !query.lease_token.is_some_and(|token| job.is_held_by(token)) {
+        return Err(DispatchError::Refused(Refused::NotYours).into());
+    }
+    let none = || ApiError::not_found("there is no such file");
+    let file = source_file(&app, &job).await.ok_or_else(none)?;
+    let mut response = whole_or_part(file.path(), &asked).await?;
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 #[derive(Deserialize)]

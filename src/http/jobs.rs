@@ -6,8 +6,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::base::{JobId, QueueId, UnixMillis, WorkerId};
+use crate::base::{JobId, MediaTime, QueueId, UnixMillis, WorkerId};
 use crate::dispatch::DispatchError;
+use crate::hardware::Accelerator;
 use crate::job::{Job, JobKind, JobSpec, JobState};
 use crate::store::{JobFilter, JobOrder};
 
@@ -174,6 +175,8 @@ pub(super) fn shown(app: &AppState, headers: &HeaderMap, job: &Job) -> Value {
             "url": output.url.clone().or(ours).or_else(|| batch_url(app, headers, job)),
             "size_bytes": output.size_bytes,
             "sha256": output.sha256,
+            "duration_seconds": output.duration.map(MediaTime::as_secs_f64),
+            "encoded_by": output.encoded_by.map(Accelerator::name),
             "notes": output.notes,
         })
     });

@@ -193,6 +193,11 @@ fn of_streams(now: &mut Now, app: &AppState) {
         "Encoders of streams that were started",
         app.registry.encoder_starts(),
     );
+    now.counter(
+        "head_starts",
+        "Encoders of streams that ran before their source was known",
+        app.registry.head_starts(),
+    );
     let usage = app.registry.hardware_usage().into_iter();
     now.counters(
         "streams_opened",

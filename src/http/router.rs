@@ -5,7 +5,7 @@ use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use http::{HeaderName, Method, StatusCode, Uri, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -106,11 +106,13 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v2/config", get(settings::show))
         .route("/api/v2/licenses", get(licenses::list))
         .route("/api/v2/jobs/{id}/lease/{verb}", post(engines::report))
+        .route("/api/v2/jobs/{id}/source", get(engines::source))
         .route("/api/v2/engines", get(engines::list))
         .route("/api/v2/engines/{id}", delete(engines::deregister))
         .route("/api/v2/engines/{id}/claim", post(engines::claim))
         .route("/api/v2/engines/{id}/drain", post(engines::drain))
         .route("/api/v2/engines/{id}/resume", post(engines::resume))
+        .route("/api/v2/uploads/{file}", put(artifacts::upload_source))
         .route(
             "/api/v2/artifacts/{job}/{file}",
             get(artifacts::download).put(artifacts::upload),
@@ -142,6 +144,10 @@ async fn shaped(response: Response) -> Response {
     let plain = kind.is_some_and(|k| k.as_bytes().starts_with(b"text/plain"));
     if !plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
+    }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let told = format!("the request's body is larger than {MAX_BODY_BYTES} bytes");
+        return ApiError::new(status, told).into_response();
     }
     let text = to_bytes(response.into_body(), MAX_REASON_BYTES).await;
     let text = text.map(|t| String::from_utf8_lossy(&t).into_owned());

@@ -40,6 +40,8 @@ pub struct AppState {
     pub videos: Arc<Videos>,
     pub sockets: RunnerSockets,
     pub artifacts: ArtifactStore,
+    /// What clients send to have it transcoded.
+    pub uploads: ArtifactStore,
     pub scenes: Arc<Scenes>,
     pub grav1: Grav1Settings,
     /// Base of absolute URLs; `None` = as the request's Host says.

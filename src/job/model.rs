@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::{LeaseToken, QueueId, UnixMillis, WorkerId};
+use crate::base::{LeaseToken, MediaTime, QueueId, UnixMillis, WorkerId};
+use crate::hardware::Accelerator;
 
 use super::retry::RetryPolicy;
 use super::spec::JobSpec;
@@ -97,6 +98,12 @@ pub struct JobOutput {
     pub size_bytes: Option<u64>,
     /// Of the result's bytes, in lower-case hexadecimal digits.
     pub sha256: Option<String>,
+    /// How long the result plays; stored in microseconds.
+    #[serde(rename = "duration_us", skip_serializing_if = "Option::is_none")]
+    pub duration: Option<MediaTime>,
+    /// The hardware that encoded it; `None`: software, or it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoded_by: Option<Accelerator>,
     /// What was wanted and could not be had, in words.
     pub notes: Vec<String>,
     /// How good a scene is, where that was asked for.

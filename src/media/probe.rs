@@ -149,6 +149,24 @@ impl SourceProbe {
         Ok(probe)
     }
 
+    /// Whether its few bytes cannot be that many hours: a broken header claims it. Even a picture that
+    /// never changes takes more.
+    pub fn has_absurd_length(&self) -> bool {
+        const FEWEST_BITS_PER_SECOND: f64 = 500.0;
+        let seconds = self.duration.map_or(0.0, MediaTime::as_secs_f64);
+        let bits = self.size_bytes.map(|b| b as f64 * 8.0);
+        !self.video.is_empty()
+            && seconds > 60.0
+            && bits.is_some_and(|b| b < seconds * FEWEST_BITS_PER_SECOND)
+    }
+
+    /// Leaves it open how long the source and its streams are.
+    pub fn forget_lengths(&mut self) {
+        self.duration = None;
+        self.video.iter_mut().for_each(|v| v.duration = None);
+        self.audio.iter_mut().for_each(|a| a.duration = None);
+    }
+
     /// The video stream that is played: the default one, else the first with a known size.
     pub fn main_video(&self) -> Option<&VideoStream> {
         self.video
@@ -533,6 +551,22 @@ mod tests {
         let p = SourceProbe::from_ffprobe("{}").unwrap();
         assert!(p.video.is_empty() && p.audio.is_empty() && p.duration.is_none());
         assert!(SourceProbe::from_ffprobe("nonsense").is_err());
+    }
+
+    #[test]
+    fn lengths_that_no_file_of_its_size_has_are_absurd() {
+        let of = |seconds: u32, bytes: u32| {
+            let json = format!(
+                r#"{{"streams":[{{"codec_name":"h264","codec_type":"video","width":16,"height":16,
+                "duration":"{seconds}"}}],"format":{{"duration":"{seconds}","size":"{bytes}"}}}}"#
+            );
+            SourceProbe::from_ffprobe(&json).unwrap()
+        };
+        assert!(!of(7200, 2_000_000).has_absurd_length());
+        let mut broken = of(143_165, 200_000);
+        assert!(broken.has_absurd_length());
+        broken.forget_lengths();
+        assert_eq!((broken.duration, broken.video[0].duration), (None, None));
     }
 
     #[test]

@@ -18,8 +18,9 @@ pub struct TrackCuts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CutKind {
-    /// Encoded pictures: every one lies on the grid, `ticks` apart.
-    Pictures { ticks: i64 },
+    /// Encoded pictures: every one lies on the grid, `ticks` apart, and is decoded `lead` pictures
+    /// ahead of its place.
+    Pictures { ticks: i64, lead: i64 },
     /// Copied pictures: segments begin at key frames, found within `tolerance` ticks.
     KeyPictures { tolerance: i64 },
     /// Encoded sound: frames of `samples` follow each other without a gap.
@@ -29,11 +30,14 @@ enum CutKind {
 }
 
 impl TrackCuts {
-    pub fn pictures(timeline: Arc<SegmentTimeline>, ticks_per_frame: i64) -> Self {
+    /// `lead` is by how many pictures decoding is ahead of showing. Decoding times are counted from it:
+    /// an encoder finds out from the pictures that it is given, and may have been given too few.
+    pub fn pictures(timeline: Arc<SegmentTimeline>, ticks_per_frame: i64, lead: i64) -> Self {
         TrackCuts {
             timeline,
             kind: CutKind::Pictures {
                 ticks: ticks_per_frame.max(1),
+                lead,
             },
         }
     }
@@ -71,7 +75,7 @@ impl TrackCuts {
         let unit = self.timeline.start(segment);
         let grid = self.timeline.grid();
         match self.kind {
-            CutKind::Pictures { ticks } => unit * ticks,
+            CutKind::Pictures { ticks, .. } => unit * ticks,
             CutKind::KeyPictures { .. } => unit,
             CutKind::Sound { rate, samples } => {
                 grid.ceil_in(unit, Grid::audio_frames(rate, samples as u32)) * samples
@@ -83,7 +87,7 @@ impl TrackCuts {
     /// Distance of two samples, where it is fixed.
     fn step(&self) -> Option<i64> {
         match self.kind {
-            CutKind::Pictures { ticks } => Some(ticks),
+            CutKind::Pictures { ticks, .. } => Some(ticks),
             CutKind::Sound { samples, .. } => Some(samples),
             CutKind::KeyPictures { .. } | CutKind::CopiedSound { .. } => None,
         }
@@ -164,7 +168,7 @@ impl Splitter {
             return Ok(out);
         }
         match self.cuts.kind {
-            CutKind::Pictures { ticks } => self.picture(sample, ticks, &mut out)?,
+            CutKind::Pictures { ticks, .. } => self.picture(sample, ticks, &mut out)?,
             CutKind::KeyPictures { tolerance } => self.key_picture(sample, tolerance, &mut out)?,
             CutKind::Sound { samples, .. } => self.sound(sample, samples, &mut out)?,
             CutKind::CopiedSound { .. } => self.copied_sound(sample, &mut out)?,
@@ -206,7 +210,11 @@ impl Splitter {
         self.latest = -1;
     }
 
-    fn emit(&mut self, sample: Sample, out: &mut Vec<SplitEvent>) {
+    fn emit(&mut self, mut sample: Sample, out: &mut Vec<SplitEvent>) {
+        if let CutKind::Pictures { ticks, lead } = self.cuts.kind {
+            let place = self.cuts.boundary(self.segment) + (self.count as i64 - lead) * ticks;
+            sample.dts = place.min(sample.pts);
+        }
         self.count += 1;
         if self.count > self.skip {
             out.push(SplitEvent::Sample {
@@ -417,7 +425,7 @@ mod tests {
         #[test]
         fn broken_runs_are_continued(frames in 40i64..700, stop in 1usize..600) {
             let t = timeline(frames);
-            let cuts = TrackCuts::pictures(t.clone(), 10);
+            let cuts = TrackCuts::pictures(t.clone(), 10, 2);
             let mut first = Splitter::new(cuts.clone(), 0, 0);
             let mut all = pictures(&t, 0, frames);
             all.truncate(stop);
@@ -430,9 +438,12 @@ mod tests {
             }
             let mut seen = Vec::new();
             let mut completed = 0;
+            let mut decoded = i64::MIN;
             for e in events {
                 match e {
                     SplitEvent::Sample { segment, sample } => {
+                        prop_assert!(sample.dts > decoded && sample.dts <= sample.pts);
+                        decoded = sample.dts;
                         prop_assert_eq!(t.segment_of(sample.pts / 10), segment);
                         seen.push(sample.pts / 10);
                     }
@@ -466,7 +477,7 @@ mod tests {
 
     #[test]
     fn what_is_not_as_planned_is_refused() {
-        let cuts = TrackCuts::pictures(timeline(300), 10);
+        let cuts = TrackCuts::pictures(timeline(300), 10, 2);
         let at = |done| Splitter::new(cuts.clone(), 1, done);
         assert_eq!(
             at(0).push(sample(310, true)),

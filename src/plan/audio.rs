@@ -171,6 +171,9 @@ pub struct AudioEncode {
     /// really lie. An encoder run that starts anywhere then starts on the very sample on which a
     /// run from the beginning would be.
     pub snap: Option<Snap>,
+    /// Single frames may be dated later than they are: where sound goes on, its samples are counted.
+    /// ffmpeg's Ogg reader does that to the first short block of Vorbis on a page.
+    pub counted: bool,
 }
 
 /// The grid of the ends of frames, in samples of the source. Ends, because a decoder cuts a first
@@ -271,6 +274,7 @@ pub(super) fn plan_audio(
         source_rate: audio.sample_rate,
         source_channels: audio.channels,
         snap: snap(audio),
+        counted: audio.codec == "vorbis",
     };
     let bitrate = codec.auto_bitrate(channels, rate);
     Ok(plan(codec, rate, channels, bitrate, Some(encode)))

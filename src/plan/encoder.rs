@@ -277,6 +277,8 @@ fn synthetic(
         codec,
         size,
         rate: FrameRate::PAL,
+        upright: true,
+        makes_up: false,
         max_bitrate: Bitrate::kbit(2000),
         level: None,
         encode: None,

@@ -136,7 +136,12 @@ impl StreamPlan {
             None => run.preroll,
         };
         let seek = self.video_seek(start, preroll, !encode.before_grid.is_empty());
-        let mut filters = encode.before_grid.clone();
+        let mut filters = Vec::new();
+        if seek.is_some() && video.makes_up {
+            // Nothing before the first key frame; if that is too late, the run is.
+            filters.push("select='st(0,max(ld(0),key))'".to_owned());
+        }
+        filters.extend(encode.before_grid.iter().cloned());
         filters.push(format!("setpts=PTS-({})/TB", self.origin));
         // Only a run that reads everything may invent pictures before the first one it sees; in
         // others a late first picture shows that the seek went too far.
@@ -179,6 +184,12 @@ impl StreamPlan {
         output.push("pipe:1".into());
         let mut input = device_options(encode);
         input.extend(input_seek(seek));
+        // Where pictures change their size or form, ffmpeg would build all filters anew, and they would
+        // count from the beginning again. The grid's own filters never look at pictures, and those that
+        // scale take what comes; what turns them or lays others over them does not.
+        if video.upright && encode.burn.is_none() {
+            input.extend(strings(&["-reinit_filter", "0"]));
+        }
         Invocation { input, output }
     }
 
@@ -236,6 +247,14 @@ impl StreamPlan {
                 f = s.frame,
                 t = s.tolerance
             ),
+            None if encode.counted => {
+                let gap = encode.source_rate / 20;
+                format!(
+                    "asetpts='st(1,PTS-N);\
+                     st(0,if(not(N)+gt(abs(ld(1)-ld(0)),{gap}),ld(1),min(ld(0),ld(1))));\
+                     ld(0)+N-({zero})'"
+                )
+            }
             None => format!("asetpts='PTS-({zero})'"),
         };
         // The first frames after a seek may be damaged, or dated by what the search guessed: sound

@@ -80,6 +80,10 @@ pub struct VideoPlan {
     pub size: Resolution,
     /// Pictures per second of the output.
     pub rate: FrameRate,
+    /// ffmpeg does not turn the source's pictures before it filters them.
+    pub upright: bool,
+    /// Where a search does not find a key frame, the source's decoder shows what it makes up.
+    pub makes_up: bool,
     /// Upper bound of the rate, for VBV and for `BANDWIDTH`.
     pub max_bitrate: Bitrate,
     /// Level of H.264 that the encoder is told to announce, ten times; `None` leaves it to the encoder.
@@ -177,6 +181,20 @@ impl VideoPlan {
     /// The RFC 6381 name, where it is known before the first encoder run.
     pub fn codec_string(&self) -> Option<String> {
         self.level.map(|level| format!("avc1.6400{level:02x}"))
+    }
+
+    /// By how many pictures decoding is ahead of showing.
+    pub fn decode_lead(&self) -> i64 {
+        // x264 and x265 reorder around one picture that is reordered itself.
+        let reorders = |e: &VideoEncode| match self.codec {
+            VideoCodec::H264 => e.reorders && e.preset != "ultrafast",
+            VideoCodec::Hevc => e.reorders,
+            VideoCodec::Vp9 | VideoCodec::Av1 => false,
+        };
+        match self.encode.as_ref().is_some_and(reorders) {
+            true => 2,
+            false => 0,
+        }
     }
 
     /// Bits that a decoder's buffer must hold: one second at the highest rate, so that no two seconds
@@ -369,6 +387,11 @@ pub(super) fn encoded(
 ) -> Result<VideoPlan, PlanError> {
     let mut before_grid = Vec::new();
     if video.field_order == FieldOrder::Interlaced {
+        if video.rotation == 0 {
+            // Its pictures must have one size: this does nothing unless they change it.
+            let (width, height) = (video.coded.width, video.coded.height);
+            before_grid.push(format!("scale={width}:{height}"));
+        }
         // One picture per frame, so the frame grid stays the source's.
         before_grid.push("bwdif=mode=send_frame:deint=all".to_owned());
     }
@@ -415,6 +438,8 @@ pub(super) fn encoded(
         codec: wish.codec,
         size: wish.size,
         rate: output_rate(video),
+        upright: video.rotation == 0,
+        makes_up: makes_up(&video.codec),
         max_bitrate: wish.max_bitrate,
         level: None,
         encode: Some(encode),
@@ -454,11 +479,28 @@ fn copy(video: &VideoStream, codec: VideoCodec, settings: &PlanSettings) -> Vide
         codec,
         size: video.display_size(),
         rate: output_rate(video),
+        upright: video.rotation == 0,
+        makes_up: makes_up(&video.codec),
         max_bitrate: measured.unwrap_or(settings.max_bitrate),
         level: None,
         encode: None,
         software: None,
     }
+}
+
+/// Decoders that show nothing before they have seen a key frame, or the recovery that stands for one.
+const PATIENT_DECODERS: [&str; 7] = [
+    "h264",
+    "hevc",
+    "mpeg1video",
+    "mpeg2video",
+    "vp8",
+    "vp9",
+    "av1",
+];
+
+fn makes_up(codec: &str) -> bool {
+    !PATIENT_DECODERS.contains(&codec)
 }
 
 /// What every browser decodes: 8-bit 4:2:0 H.264, progressive, upright, SDR.

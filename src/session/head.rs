@@ -9,12 +9,15 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ffmpeg::{ExitReport, Process, encoder_command};
+use crate::ffmpeg::{ExitReport, Process};
 use crate::hls::{Ending, HeadId};
-use crate::package::{Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter};
-use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, VideoRun};
-use crate::source::{GateGuard, ffmpeg_input_options};
+use crate::package::{
+    Fmp4Event, Fmp4Reader, SplitError, SplitEvent, Splitter, TrackConfig, TrackCuts,
+};
+use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, StreamPlan, VideoRun};
+use crate::source::GateGuard;
 
+use super::head_start::{Started, start};
 use super::rendition::{TrackId, TrackKind};
 use super::track::Track;
 
@@ -24,6 +27,76 @@ pub(super) struct Order {
     pub(super) segment: u32,
     pub(super) until: u32,
     pub(super) cancel: CancellationToken,
+}
+
+/// What heads learned about the source, so that the next one begins better.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Learned {
+    pub(super) preroll: Preroll,
+    /// Unit after the last one that the source has, when it ends before the timeline.
+    pub(super) source_end: Option<i64>,
+    /// The hardware that the plan names has failed.
+    pub(super) software: bool,
+}
+
+impl Learned {
+    /// What is known before the first run, of a track that ends at `source_end`.
+    pub(super) fn before(source_end: Option<i64>) -> Self {
+        Learned {
+            preroll: Preroll::Near,
+            source_end,
+            software: false,
+        }
+    }
+
+    fn padding(self) -> Padding {
+        self.source_end.map_or(Padding::Short, Padding::After)
+    }
+}
+
+/// What a run makes: from `done` samples into `segment` on, to the beginning of segment `until`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) segment: u32,
+    pub(super) done: usize,
+    pub(super) until: u32,
+}
+
+/// The arguments of a run; `None` when there is no such track.
+pub(super) fn invocation(
+    plan: &StreamPlan,
+    track: TrackId,
+    cuts: &TrackCuts,
+    span: Span,
+    learned: Learned,
+) -> Option<Invocation> {
+    let timeline = cuts.timeline();
+    let (from, until) = match cuts.unit(span.segment, span.done) {
+        Some(from) => (from, cuts.unit(span.until, 0).unwrap_or(from)),
+        None => (timeline.start(span.segment), timeline.start(span.until)),
+    };
+    let (preroll, padding) = (learned.preroll, learned.padding());
+    match track.kind {
+        TrackKind::Video => {
+            let run = VideoRun {
+                from,
+                until,
+                preroll,
+                padding,
+                software: learned.software,
+            };
+            plan.video_run(track.nth, run)
+        }
+        TrackKind::Audio => {
+            let run = AudioRun {
+                from,
+                until,
+                preroll,
+                padding,
+            };
+            plan.audio_run(track.nth, run)
+        }
+    }
 }
 
 /// Why a run ended.
@@ -87,7 +160,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
             Outcome::Done | Outcome::Stopped => return None,
             Outcome::TooLate => {
                 let learned = track.learned();
-                let Some(deeper) = learned.preroll.max(run.preroll).deeper() else {
+                let Some(deeper) = learned.preroll.max(run.learned.preroll).deeper() else {
                     let reason = "the source cannot be read at this place".into();
                     return Some((Ending::Failed, reason));
                 };
@@ -143,10 +216,10 @@ struct Run<'a> {
     until: u32,
     reader: Fmp4Reader,
     splitter: Splitter,
-    preroll: Preroll,
-    padding: Padding,
-    /// Without the hardware that the plan names.
-    software: bool,
+    /// What was known when it began.
+    learned: Learned,
+    /// Headers that came and were not yet needed: a run without a sample may have made them up.
+    config: Option<TrackConfig>,
     /// What its key frames need before them.
     in_band: Bytes,
     /// Bytes that came from the encoder.
@@ -180,10 +253,9 @@ impl<'a> Run<'a> {
             order,
             until: furthest.min(track.core.plan.longest_run(segment)),
             reader: Fmp4Reader::new(),
-            preroll: learned.preroll,
-            software: learned.software,
+            learned,
+            config: None,
             in_band: Bytes::new(),
-            padding: learned.source_end.map_or(Padding::Short, Padding::After),
             received: 0,
             delivered: 0,
             started: now,
@@ -203,7 +275,7 @@ impl<'a> Run<'a> {
             .videos
             .get(nth)
             .filter(|_| kind == TrackKind::Video);
-        let used = video.and_then(|v| v.encoder(self.software)?.accelerator);
+        let used = video.and_then(|v| v.encoder(self.learned.software)?.accelerator);
         let (Some(accelerator), Some(video)) = (used, video) else {
             return false;
         };
@@ -213,43 +285,15 @@ impl<'a> Run<'a> {
         instead
     }
 
-    /// The units of this run: from the first missing one to the end of the order.
-    fn units(&self) -> (i64, i64) {
-        let (segment, done) = self.splitter.position();
-        let cuts = &self.track.cuts;
-        let timeline = cuts.timeline();
-        match cuts.unit(segment, done) {
-            Some(from) => (from, cuts.unit(self.until, 0).unwrap_or(from)),
-            None => (timeline.start(segment), timeline.start(self.until)),
-        }
-    }
-
     fn invocation(&self) -> Option<Invocation> {
-        let (from, until) = self.units();
-        let plan = &self.track.core.plan;
-        let (preroll, padding) = (self.preroll, self.padding);
-        let TrackId { kind, nth } = self.track.id;
-        match kind {
-            TrackKind::Video => {
-                let run = VideoRun {
-                    from,
-                    until,
-                    preroll,
-                    padding,
-                    software: self.software,
-                };
-                plan.video_run(nth, run)
-            }
-            TrackKind::Audio => {
-                let run = AudioRun {
-                    from,
-                    until,
-                    preroll,
-                    padding,
-                };
-                plan.audio_run(nth, run)
-            }
-        }
+        let (segment, done) = self.splitter.position();
+        let span = Span {
+            segment,
+            done,
+            until: self.until,
+        };
+        let (plan, cuts) = (&self.track.core.plan, &self.track.cuts);
+        invocation(plan, self.track.id, cuts, span, self.learned)
     }
 
     async fn execute(&mut self) -> Outcome {
@@ -257,25 +301,34 @@ impl<'a> Run<'a> {
         let Some(invocation) = self.invocation() else {
             return Outcome::Failed("the stream has no such track".into());
         };
-        let opener = &core.context.opener;
-        let gate = match opener.gate(&core.locator, &self.order.cancel) {
-            Ok(gate) => gate,
-            Err(error) => return Outcome::Failed(format!("cannot open a local port: {error}")),
+        let begun = core.head_start.take(self.track.id, &invocation);
+        let started = match begun {
+            Some(begun) => {
+                core.context.head_starts.fetch_add(1, Ordering::Relaxed);
+                Ok(begun)
+            }
+            None => {
+                let opener = &core.context.opener;
+                start(opener, &core.locator, &invocation, &self.order.cancel).await
+            }
         };
-        let input = ffmpeg_input_options(&core.locator, gate.as_ref().map(GateGuard::proxy_url));
-        let command = encoder_command(&opener.tools, &input, &invocation);
-        let mut process = match Process::spawn(&opener.launcher, command, GRACE).await {
-            Ok(process) => process,
-            Err(error) => return Outcome::Failed(error.to_string()),
+        let Started {
+            mut process,
+            gate,
+            input,
+            since,
+        } = match started {
+            Ok(started) => started,
+            Err(reason) => return Outcome::Failed(reason),
         };
         tracing::debug!(
             stream.id = %core.id, track = %self.track.id, ffmpeg.pid = process.pid(),
-            segment = self.splitter.position().0, until = self.until, preroll = ?self.preroll,
+            segment = self.splitter.position().0, until = self.until, preroll = ?self.learned.preroll,
             "encoder started"
         );
         core.context.encoder_starts.fetch_add(1, Ordering::Relaxed);
-        self.started = Instant::now();
-        self.segment_began = self.started;
+        self.started = since;
+        self.segment_began = since;
         let early = self.read(&mut process).await;
         let exit = self.end(&mut process, early.is_none()).await;
         let signal = exit.signal;
@@ -342,7 +395,7 @@ impl<'a> Run<'a> {
             // Nothing at all: the place lies beyond the end, or the seek went past the last frame.
             return Outcome::TooLate;
         }
-        let pad = match self.padding {
+        let pad = match self.learned.padding() {
             Padding::After(_) => 0,
             Padding::Short => self.track.core.units_in(self.track.id, PAD_SECONDS),
         };
@@ -465,18 +518,19 @@ impl<'a> Run<'a> {
     fn event(&mut self, event: Fmp4Event) -> Result<(), Outcome> {
         let sample = match event {
             Fmp4Event::Config(config) => {
-                return match self.track.accept_config(config) {
-                    Some(sets) => {
-                        self.in_band = sets;
-                        Ok(())
-                    }
-                    None => Err(Outcome::Failed(
-                        "its headers differ from earlier runs'".into(),
-                    )),
-                };
+                self.config = Some(config);
+                return Ok(());
             }
-            Fmp4Event::Sample(sample) => sample.with_in_band(&self.in_band),
+            Fmp4Event::Sample(sample) => sample,
         };
+        if let Some(config) = self.config.take() {
+            let Some(sets) = self.track.accept_config(config) else {
+                let reason = "its headers differ from earlier runs'".into();
+                return Err(Outcome::Failed(reason));
+            };
+            self.in_band = sets;
+        }
+        let sample = sample.with_in_band(&self.in_band);
         match self.splitter.push(sample) {
             Ok(events) => events.into_iter().try_for_each(|e| self.take(e)),
             Err(SplitError::Late { .. }) => Err(Outcome::TooLate),

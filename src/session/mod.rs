@@ -9,6 +9,7 @@ mod figures;
 mod file;
 mod files;
 mod head;
+mod head_start;
 mod job;
 mod live;
 mod open;

@@ -233,7 +233,11 @@ impl Opener {
     }
 
     /// Plans a stream of a source that is known.
-    async fn plan(&self, facts: &Facts, request: &StreamRequest) -> Result<StreamPlan, PlanError> {
+    pub(super) async fn plan(
+        &self,
+        facts: &Facts,
+        request: &StreamRequest,
+    ) -> Result<StreamPlan, PlanError> {
         let keyframes = facts.keyframes.as_ref().map(KeyframeIndex::pts);
         let hardware = self.hardware(request.output.hw_accel).await;
         plan_stream(&facts.probe, keyframes, request, &hardware, &self.plan)
@@ -241,7 +245,17 @@ impl Opener {
 
     /// What is known of a source: from the cache when its validators say that it is the same.
     pub async fn facts(&self, locator: &SourceLocator) -> Result<Arc<Facts>, SessionError> {
-        self.find_out(locator, true).await
+        self.find_out(locator, true, None).await
+    }
+
+    /// The same; `foresee` is told what the source most likely is as soon as its header was read,
+    /// unless it is known already.
+    pub(super) async fn facts_foreseen(
+        &self,
+        locator: &SourceLocator,
+        foresee: &(dyn Fn(Facts) + Sync),
+    ) -> Result<Arc<Facts>, SessionError> {
+        self.find_out(locator, true, Some(foresee)).await
     }
 
     /// The same without the index of key frames, unless it is known already: less is read.
@@ -249,13 +263,14 @@ impl Opener {
         &self,
         locator: &SourceLocator,
     ) -> Result<Arc<Facts>, SessionError> {
-        self.find_out(locator, false).await
+        self.find_out(locator, false, None).await
     }
 
     async fn find_out(
         &self,
         locator: &SourceLocator,
         with_index: bool,
+        foresee: Option<&(dyn Fn(Facts) + Sync)>,
     ) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + self.open_within;
         let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
@@ -281,7 +296,15 @@ impl Opener {
         let first_video = in_time(deadline, async {
             let reader = reader.as_ref()?;
             let container = ContainerHint::sniff(&reader.read_at(0, SNIFF_BYTES).await.ok()?)?;
-            read_keyframe_index(reader, container, 0).await
+            let (keyframes, outline) = read_keyframe_index(reader, container, 0).await;
+            if let (Some(foresee), Some(probe)) = (foresee, outline) {
+                foresee(Facts {
+                    version: None,
+                    probe,
+                    keyframes: keyframes.clone(),
+                });
+            }
+            keyframes
         });
         // A source that is still being made has no length to be found by reading on.
         let finite = validators.length_bytes.is_some();
@@ -293,7 +316,8 @@ impl Opener {
         match (nth, &reader, ContainerHint::from_format_name(&probe.format)) {
             (Some(0), ..) => {}
             (Some(nth), Some(reader), Some(container)) => {
-                keyframes = in_time(deadline, read_keyframe_index(reader, container, nth)).await;
+                let reading = async { read_keyframe_index(reader, container, nth).await.0 };
+                keyframes = in_time(deadline, reading).await;
             }
             _ => keyframes = None,
         }
@@ -369,6 +393,9 @@ impl Opener {
         let mut probe = probe_source(&self.tools, &self.launcher, &input, left)
             .await
             .map_err(|error| blame(gate.as_ref(), locator, unreached, error))?;
+        if probe.has_absurd_length() {
+            probe.forget_lengths();
+        }
         if probe.duration.is_none() && finite && probe.format != "hls" {
             let left = deadline.saturating_duration_since(Instant::now());
             let within = left.min(SCAN_WITHIN);

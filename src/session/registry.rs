@@ -20,6 +20,7 @@ use crate::source::SourcePolicy;
 use super::cache::SegmentCache;
 use super::encoders::Encoders;
 use super::error::SessionError;
+use super::head_start::Foresight;
 use super::job::{Job, JobOrigin, JobPhase};
 use super::open::{Facts, Opener};
 use super::progress::{JobState, ProgressHub};
@@ -107,6 +108,7 @@ impl Registry {
             cache,
             encoders,
             encoder_starts: AtomicU64::new(0),
+            head_starts: AtomicU64::new(0),
             settings,
             tracker,
             cancel,
@@ -186,6 +188,11 @@ impl Registry {
     /// Encoders started since the gateway was.
     pub fn encoder_starts(&self) -> u64 {
         self.context.encoder_starts.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that ran before their source was known.
+    pub fn head_starts(&self) -> u64 {
+        self.context.head_starts.load(Ordering::Relaxed)
     }
 
     /// Streams that some job has.
@@ -286,7 +293,9 @@ impl Registry {
             return Err(SessionError::Cancelled);
         };
         let opener = &self.context.opener;
-        let facts = opener.facts(locator).await?;
+        let foresight = Foresight::default();
+        let begin = |guess| foresight.begin(&self.context, locator, request, guess);
+        let facts = opener.facts_foreseen(locator, &begin).await?;
         let key = stream_key(locator, request, &facts);
         let known = |state: &State| state.streams.get(&key).and_then(Weak::upgrade);
         if let Some(stream) = known(&self.lock()) {
@@ -294,7 +303,9 @@ impl Registry {
             return Ok(stream);
         }
         let opened = opener.open(&facts, request).await?;
-        let stream = Arc::new(Stream::new(opened, locator.clone(), self.context.clone()));
+        let head_start = foresight.judge(&opened.plan).await;
+        let context = self.context.clone();
+        let stream = Arc::new(Stream::new(opened, locator.clone(), head_start, context));
         let mut state = self.lock();
         // Another job may have opened the same meanwhile.
         if let Some(other) = known(&state) {

@@ -14,11 +14,12 @@ use crate::base::MediaTime;
 use crate::hls::SegmentTimeline;
 use crate::media::SourceLocator;
 use crate::package::TrackCuts;
-use crate::plan::{AudioPlan, COPY_TIMESCALE, StreamPlan, VideoPlan, video_timescale};
+use crate::plan::{COPY_TIMESCALE, StreamPlan, video_timescale};
 use crate::source::GateReport;
 
 use super::cache::SegmentCache;
 use super::encoders::Encoders;
+use super::head_start::HeadStart;
 use super::live::{self, LiveState};
 use super::open::{Opened, Opener};
 use super::registry::SessionSettings;
@@ -34,6 +35,8 @@ pub(super) struct Context {
     pub(super) encoders: Encoders,
     /// Encoders started since the gateway was.
     pub(super) encoder_starts: AtomicU64,
+    /// Those of them that ran before their source was known.
+    pub(super) head_starts: AtomicU64,
     pub(super) settings: SessionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
@@ -59,6 +62,8 @@ pub(super) struct StreamCore {
     pub(super) changed: Notify,
     /// Video tracks that requests wait for; kept by them.
     pub(super) pictures_awaited: AtomicUsize,
+    /// Encoders that run already.
+    pub(super) head_start: HeadStart,
     /// Unit after the last picture (or audio frame, without pictures) of an open-ended source.
     live_end: Mutex<Option<i64>>,
 }
@@ -112,6 +117,36 @@ impl StreamCore {
     }
 }
 
+/// Where a track's segments begin and end; `None` when the plan has no such track.
+pub(super) fn track_cuts(
+    plan: &StreamPlan,
+    timeline: &Arc<SegmentTimeline>,
+    id: TrackId,
+) -> Option<TrackCuts> {
+    let timeline = timeline.clone();
+    Some(match id.kind {
+        TrackKind::Video => {
+            let video = plan.videos.get(id.nth)?;
+            match &video.encode {
+                Some(_) => {
+                    let ticks = video_timescale(video) / video.rate.num() * video.rate.den();
+                    TrackCuts::pictures(timeline, i64::from(ticks), video.decode_lead())
+                }
+                None => TrackCuts::key_pictures(timeline, COPY_TIMESCALE),
+            }
+        }
+        TrackKind::Audio => {
+            let audio = plan.audios.get(id.nth)?;
+            match &audio.encode {
+                Some(_) => {
+                    TrackCuts::sound(timeline, audio.sample_rate, audio.codec.frame_samples())
+                }
+                None => TrackCuts::copied_sound(timeline, audio.sample_rate),
+            }
+        }
+    })
+}
+
 /// Time without a request after which one of several renditions counts as left: players ask for a
 /// segment once in its length, unless they are paused, and then can wait for a new encoder.
 const LEFT_AFTER: Duration = Duration::from_secs(15);
@@ -131,7 +166,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(opened: Opened, locator: SourceLocator, context: Arc<Context>) -> Stream {
+    pub(super) fn new(
+        opened: Opened,
+        locator: SourceLocator,
+        head_start: HeadStart,
+        context: Arc<Context>,
+    ) -> Stream {
         let Opened {
             plan,
             external,
@@ -149,6 +189,7 @@ impl Stream {
             changed: Notify::new(),
             pictures_awaited: AtomicUsize::new(0),
             live_end: Mutex::new(None),
+            head_start,
         });
         let plan = &core.plan;
         let timeline = Arc::new(plan.timeline.clone());
@@ -161,29 +202,24 @@ impl Stream {
         };
         let video_permits = Arc::new(Encoders::new(for_video));
         let audio_permits = Arc::new(Encoders::new(for_audio));
-        let video = |(nth, v): (usize, &VideoPlan)| {
-            let cuts = match &v.encode {
-                Some(_) => {
-                    let ticks = i64::from(video_timescale(v) / v.rate.num() * v.rate.den());
-                    TrackCuts::pictures(timeline.clone(), ticks)
-                }
-                None => TrackCuts::key_pictures(timeline.clone(), COPY_TIMESCALE),
-            };
-            let (id, permits) = (TrackId::video(nth), video_permits.clone());
-            Track::new(id, cuts, core.clone(), permits, plan.video_end)
+        let track = |id: TrackId, permits: &Arc<Encoders>, source_end| {
+            let cuts = track_cuts(plan, &timeline, id)?;
+            Some(Track::new(
+                id,
+                cuts,
+                core.clone(),
+                permits.clone(),
+                source_end,
+            ))
         };
-        let audio = |(nth, a): (usize, &AudioPlan)| {
-            let cuts = match &a.encode {
-                Some(_) => {
-                    TrackCuts::sound(timeline.clone(), a.sample_rate, a.codec.frame_samples())
-                }
-                None => TrackCuts::copied_sound(timeline.clone(), a.sample_rate),
-            };
-            let (id, permits) = (TrackId::audio(nth), audio_permits.clone());
-            Track::new(id, cuts, core.clone(), permits, a.source_end)
-        };
-        let videos = plan.videos.iter().enumerate().map(video).collect();
-        let audios = plan.audios.iter().enumerate().map(audio).collect();
+        let videos = (0..plan.videos.len()).map(TrackId::video);
+        let videos = videos
+            .filter_map(|id| track(id, &video_permits, plan.video_end))
+            .collect();
+        let audios = plan.audios.iter().enumerate();
+        let audios = audios
+            .filter_map(|(nth, a)| track(TrackId::audio(nth), &audio_permits, a.source_end))
+            .collect();
         let subtitles = SubtitleTrack::of(&core, external, size_bytes);
         let seen = core.context.now_ms();
         Stream {
@@ -252,6 +288,7 @@ impl Stream {
 
     /// Ends the encoders that no request waits for; whether there were any.
     pub(super) fn stop_idle_heads(&self) -> bool {
+        self.core.head_start.clear();
         self.tracks()
             .fold(false, |any, t| t.stop_idle_heads() | any)
     }
@@ -271,6 +308,7 @@ impl Stream {
     /// Ends all work and deletes all segments. Requests under way end with an error.
     pub(super) async fn close(&self) {
         self.core.cancel.cancel();
+        self.core.head_start.clear();
         for track in self.tracks() {
             track.stop_heads();
             track.abandon();

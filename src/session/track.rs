@@ -12,25 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hls::{Action, Ending, HeadId, Scheduler, WaiterId};
 use crate::package::{Sample, TrackConfig, TrackCuts, decode_samples, encode_samples};
-use crate::plan::Preroll;
 
 use super::cache::SegmentKey;
 use super::encoders::Encoders;
 use super::error::SessionError;
-use super::head;
+use super::head::{self, Learned};
 use super::rendition::{TrackId, TrackKind};
 use super::segment::{Failure, GrowingSegment, SegmentReader};
 use super::stream::StreamCore;
-
-/// What heads learned about the source, so that the next one begins better.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Learned {
-    pub(super) preroll: Preroll,
-    /// Unit after the last one that the source has, when it ends before the timeline.
-    pub(super) source_end: Option<i64>,
-    /// The hardware that the plan names has failed.
-    pub(super) software: bool,
-}
 
 /// A head and how it does.
 struct Working {
@@ -134,11 +123,7 @@ impl Track {
                 unsaved: Vec::new(),
                 given_up: HashMap::new(),
                 config: None,
-                learned: Learned {
-                    preroll: Preroll::Near,
-                    source_end,
-                    software: false,
-                },
+                learned: Learned::before(source_end),
                 last_failure: None,
                 disk_error: None,
                 storing: 0,

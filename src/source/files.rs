@@ -38,7 +38,12 @@ pub struct DirEntry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Roots {
     roots: Vec<Root>,
+    /// What clients sent: no folder of the library's, so it is not listed.
+    uploads: Option<Root>,
 }
+
+/// What the names of sources begin with that clients sent.
+pub const UPLOADED: &str = "uploaded/";
 
 #[derive(Debug, Clone)]
 struct Root {
@@ -48,11 +53,21 @@ struct Root {
 }
 
 impl Roots {
-    pub(super) fn new(folders: &[PathBuf]) -> Result<Self, (PathBuf, io::Error)> {
+    pub(super) fn new(
+        folders: &[PathBuf],
+        uploads: Option<&Path>,
+    ) -> Result<Self, (PathBuf, io::Error)> {
+        let found = |folder: &Path| {
+            let readable = fs::canonicalize(folder).and_then(|p| fs::read_dir(&p).map(|_| p));
+            readable.map_err(|cause| (folder.to_owned(), cause))
+        };
+        let uploads = uploads.map(found).transpose()?.map(|path| Root {
+            name: UPLOADED.trim_end_matches('/').to_owned(),
+            path,
+        });
         let mut roots: Vec<Root> = Vec::new();
         for folder in folders {
-            let readable = fs::canonicalize(folder).and_then(|p| fs::read_dir(&p).map(|_| p));
-            let path = readable.map_err(|cause| (folder.clone(), cause))?;
+            let path = found(folder)?;
             if roots.iter().any(|r| r.path == path) {
                 continue;
             }
@@ -68,7 +83,7 @@ impl Roots {
             }
             roots.push(Root { name, path });
         }
-        Ok(Roots { roots })
+        Ok(Roots { roots, uploads })
     }
 
     /// The readable regular file that `path` names. Missing and outside are one error.
@@ -78,7 +93,10 @@ impl Roots {
     }
 
     fn find_now(&self, path: &Path) -> Result<LocalFile, SourceError> {
-        let (root, found) = self.locate(path)?;
+        let (root, found) = match self.locate_uploaded(path) {
+            Some(found) => found,
+            None => self.locate(path)?,
+        };
         let kind = fs::metadata(&found)
             .map_err(|_| SourceError::NoSuchFile)?
             .file_type();
@@ -102,6 +120,14 @@ impl Roots {
                 Some((root, found))
             })
             .ok_or(SourceError::NoSuchFile)
+    }
+
+    /// The same for what a client sent.
+    fn locate_uploaded(&self, path: &Path) -> Option<(&Root, PathBuf)> {
+        let uploads = self.uploads.as_ref()?;
+        let below = path.strip_prefix(UPLOADED).ok()?;
+        let found = fs::canonicalize(uploads.path.join(below)).ok()?;
+        found.starts_with(&uploads.path).then_some((uploads, found))
     }
 
     /// Where `path` may lie, best first: an absolute path only there; a relative one with several

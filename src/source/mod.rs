@@ -28,7 +28,7 @@ pub use authorization::Authorization;
 pub use client::{SourceClient, Validators};
 pub use download::Download;
 pub use error::{SourceError, SourceErrorKind};
-pub use files::DirEntry;
+pub use files::{DirEntry, UPLOADED};
 pub use gate::{Beginning, Gate, GateGuard, GateOptions, GateReport};
 pub use hosts::{DEFAULT_DENY_HOSTS, HostRuleError};
 pub use input_options::{InputOptions, USER_AGENT, ffmpeg_input_options, picture_input_options};

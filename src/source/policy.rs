@@ -10,7 +10,7 @@ use super::dial::Resolver;
 use super::error::SourceError;
 use super::files::Roots;
 use super::hosts::{DEFAULT_DENY_HOSTS, HostList, HostRuleError};
-use crate::media::SourceLocator;
+use crate::media::{LocalFile, SourceLocator};
 
 /// ffmpeg cuts longer URLs silently (its `MAX_URL_SIZE` is 4096).
 const MAX_SOURCE_BYTES: usize = 4000;
@@ -21,6 +21,8 @@ pub struct SourceSettings {
     /// Folders from which local files may be read. A relative one counts from the working
     /// directory.
     pub roots: Vec<PathBuf>,
+    /// Where files lie that clients sent, which are named `uploaded/...` and not listed.
+    pub uploads: Option<PathBuf>,
     /// Host names, `*.suffix`, IP addresses and CIDR networks. Empty: every host that is not
     /// denied.
     pub allow_hosts: Vec<String>,
@@ -32,6 +34,7 @@ impl Default for SourceSettings {
     fn default() -> Self {
         SourceSettings {
             roots: Vec::new(),
+            uploads: None,
             allow_hosts: Vec::new(),
             deny_hosts: DEFAULT_DENY_HOSTS.iter().map(|&h| h.to_owned()).collect(),
         }
@@ -69,7 +72,7 @@ struct Rules {
 impl Rules {
     fn new(settings: &SourceSettings) -> Result<Arc<Rules>, SourceSettingsError> {
         Ok(Arc::new(Rules {
-            roots: Roots::new(&settings.roots)
+            roots: Roots::new(&settings.roots, settings.uploads.as_deref())
                 .map_err(|(root, cause)| SourceSettingsError::Root { root, cause })?,
             allow: HostList::parse(&settings.allow_hosts).map_err(SourceSettingsError::Allow)?,
             deny: HostList::parse(&settings.deny_hosts).map_err(SourceSettingsError::Deny)?,
@@ -184,6 +187,19 @@ impl SourcePolicy {
             other => Err(SourceError::UnsupportedScheme(
                 other.chars().take(40).collect(),
             )),
+        }
+    }
+
+    /// The local file that a client's text names; `None` when it is no such file, or names another
+    /// host, which is not looked up. Cancel-safe.
+    pub async fn resolve_file(&self, text: &str) -> Option<LocalFile> {
+        let elsewhere = |(scheme, _): (&str, &str)| !scheme.eq_ignore_ascii_case("file");
+        if url_scheme(text).is_some_and(elsewhere) {
+            return None;
+        }
+        match self.resolve(text).await {
+            Ok(SourceLocator::File(file)) => Some(file),
+            Ok(SourceLocator::Http(_) | SourceLocator::Live(_)) | Err(_) => None,
         }
     }
 

@@ -245,9 +245,9 @@ async fn listings_are_bounded_and_stay_inside() {
 fn with_hosts(allow: &[&str], deny: &[&str]) -> SourcePolicy {
     let own = |l: &[&str]| l.iter().map(|&s| s.to_owned()).collect();
     let settings = SourceSettings {
-        roots: vec![],
         allow_hosts: own(allow),
         deny_hosts: own(deny),
+        ..SourceSettings::default()
     };
     let ip = |text: &str| vec![text.parse().unwrap()];
     SourcePolicy::new(settings)
@@ -340,4 +340,36 @@ fn wrong_settings_name_their_key() {
             .starts_with("sources.roots: '/does/not/exist' is not a folder"),
         "{e}"
     );
+}
+
+#[tokio::test]
+async fn what_clients_sent_is_read_by_its_name_and_not_listed() {
+    let (library, sent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(library.path().join("film.mkv"), "film").unwrap();
+    std::fs::create_dir(sent.path().join("1")).unwrap();
+    std::fs::write(sent.path().join("1/film.mkv"), "sent").unwrap();
+    let settings = |roots| SourceSettings {
+        roots,
+        uploads: Some(sent.path().into()),
+        ..SourceSettings::default()
+    };
+    for roots in [vec![library.path().into()], vec![]] {
+        let has_library = !roots.is_empty();
+        let policy = SourcePolicy::new(settings(roots)).unwrap();
+        let found = policy.resolve_file("uploaded/1/film.mkv").await.unwrap();
+        assert_eq!(std::fs::read(found.path()).unwrap(), b"sent");
+        for none in [
+            "uploaded",
+            "uploaded/1",
+            "uploaded/../1/film.mkv",
+            "1/film.mkv",
+            "uploaded/2/film.mkv",
+        ] {
+            assert_eq!(policy.resolve_file(none).await, None, "{none}");
+        }
+        assert_eq!(policy.resolve_file("http://127.0.0.1/film.mkv").await, None);
+        assert!(policy.list("uploaded").await.is_err());
+        let listed = policy.list("").await;
+        assert_eq!(listed.is_ok_and(|l| l.len() == 1), has_library);
+    }
 }

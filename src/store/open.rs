@@ -60,10 +60,12 @@ const POSTGRES_CONNECTIONS: u32 = 10;
 const SQLITE: &[(&str, &str)] = &[
     ("jobs", include_str!("sqlite/0001_jobs.sql")),
     ("documents", include_str!("sqlite/0002_documents.sql")),
+    ("children", include_str!("sqlite/0003_children.sql")),
 ];
 const POSTGRES: &[(&str, &str)] = &[
     ("jobs", include_str!("postgres/0001_jobs.sql")),
     ("documents", include_str!("postgres/0002_documents.sql")),
+    ("children", include_str!("postgres/0003_children.sql")),
 ];
 
 fn migrator(scripts: &'static [(&'static str, &'static str)]) -> Migrator {

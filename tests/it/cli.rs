@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::app::{TestApp, ffmpeg};
@@ -185,6 +186,92 @@ async fn a_submitted_file_is_made_waited_for_and_fetched() {
         "{}",
         stderr(&refused)
     );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_the_gateway_cannot_read_is_sent_to_it() {
+    let app = TestApp::with(|c| c.security.api_key = Some("secret".into())).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = elsewhere.path();
+    clip(folder, "my film.mkv");
+    let url = app.gateway.url();
+    let base = ["submit", "my film.mkv", "--gateway", &url, "--api-key"];
+    let args = [&base[..], &["secret", "-o", "out.mp4", "--json"]].concat();
+    let output = run(folder, &args).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(video_codec(&folder.join("out.mp4")), "h264");
+    let args = [&base[..], &["secret", "--upload"]].concat();
+    let output = run(folder, &args).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Both times; they are not part of the library.
+    let sent = std::fs::read_dir(app.folder.path().join("data/uploaded"));
+    assert_eq!(sent.unwrap().count(), 2);
+    let key = [("x-api-key", "secret")];
+    let listed = app.request(
+        Method::GET,
+        "/api/v2/files?path=uploaded",
+        &key,
+        Bytes::new(),
+    );
+    assert_ne!(listed.await.status, StatusCode::OK);
+    let args = [&base[..], &["wrong", "--upload"]].concat();
+    let refused = run(folder, &args).await;
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("API key"), "{}", stderr(&refused));
+    let args = ["submit", "none.mkv", "--gateway", &url, "--upload"];
+    let missing = run(folder, &args).await;
+    assert!(
+        stderr(&missing).contains("no such file: none.mkv"),
+        "{}",
+        stderr(&missing)
+    );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_waiting_is_told_where_the_job_is() {
+    let app = TestApp::with(|c| c.local_engine.enabled = false).await;
+    let folder = app.folder.path();
+    clip(folder, "film.mkv");
+    let url = app.gateway.url();
+    let args = ["submit", "film.mkv", "--gateway", &url, "-o", "out.mp4"];
+    let mut command = program(folder, &args);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let queued = async {
+        loop {
+            let page = app.get("/api/v2/jobs?kind=batch").await.json();
+            if let Some(id) = page["jobs"][0]["id"].as_str() {
+                return id.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let queued = tokio::time::timeout(Duration::from_secs(60), queued).await;
+    let id = queued.unwrap();
+    // It listens to signals once it knows the job, which it does when it asks for its state.
+    let status = format!("/api/transcode/{id}/status");
+    let seen = async {
+        while !app
+            .get("/metrics")
+            .await
+            .text()
+            .contains("/api/transcode/{id}/status")
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen)
+        .await
+        .unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let ended = tokio::task::spawn_blocking(move || (child.wait().unwrap(), child));
+    let (ended, child) = ended.await.unwrap();
+    assert_eq!(ended.code(), Some(1));
+    let told = std::io::read_to_string(child.stderr.unwrap()).unwrap();
+    assert!(told.contains(&format!("job {id} goes on")), "{told}");
+    assert_eq!(app.get(&status).await.json()["status"], "queued");
     app.stop().await;
 }
 

@@ -181,6 +181,76 @@ async fn work_of_a_vanished_worker_goes_to_another_and_the_first_is_heard_no_mor
 }
 
 #[tokio::test]
+async fn a_lease_outlasts_the_time_in_which_no_gateway_was_there() {
+    on_each(async |database| {
+        let desk = Desk::on(database).await;
+        desk.submit("a", &[]).await;
+        let a = desk.claim("w").await.unwrap();
+        let (id, proof) = (a.id.clone(), proof(&a));
+        desk.stop().await;
+        // The lease is long over when the next one starts, which looks at once.
+        let lease = Duration::from_millis(1500);
+        let next = Desk::with(database, lease, Duration::from_secs(60)).await;
+        next.clock.advance(LEASE * 100);
+        tokio::time::sleep(lease / 3).await;
+        let renewed = next.dispatcher.renew(&id, proof, None).await.unwrap();
+        assert_eq!((renewed.state, renewed.attempts), (JobState::Leased, 1));
+        // Who does not say so in time has lost it.
+        next.clock.advance(lease);
+        let ended = async {
+            while next.dispatcher.get(&id).await.unwrap().state == JobState::Leased {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        ended.expect("it is offered again");
+        next.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_clients_sent_stays_as_long_as_a_job_needs_it() {
+    on_each(async |database| {
+        let desk = Desk::on(database).await;
+        let folder = tempfile::tempdir().unwrap();
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        let uploads = ArtifactStore::open(&url, 1 << 20).unwrap();
+        for name in ["1/needed.mkv", "2/left.mkv"] {
+            let name: ArtifactName = name.parse().unwrap();
+            let mut upload = uploads.upload(&name).await.unwrap();
+            upload
+                .write(bytes::Bytes::from_static(b"film"))
+                .await
+                .unwrap();
+            upload.finish().await.unwrap();
+        }
+        let mut job = new_job("a", 1.0, &[]);
+        if let JobSpec::Transcode(spec) = &mut job.spec {
+            spec.source_url = "uploaded/1/needed.mkv".into();
+        }
+        desk.dispatcher.submit(job).await.unwrap();
+        let keep = Duration::from_secs(3600);
+        let forget = async || {
+            desk.dispatcher
+                .forget_uploads(&uploads, keep)
+                .await
+                .unwrap()
+        };
+        assert_eq!(forget().await, 0, "they are new");
+        // The files are as old as the test, whatever its clock says.
+        desk.clock.advance(Duration::from_secs(40 * 365 * 86_400));
+        assert_eq!(forget().await, 1);
+        let left = uploads.list().await.unwrap();
+        assert_eq!(left[0].name.to_string(), "1/needed.mkv");
+        desk.dispatcher.cancel(&id("a")).await.unwrap();
+        assert_eq!(forget().await, 1);
+        desk.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_waits_is_woken_by_work_on_any_gateway() {
     on_each(async |database| {
         let here = Desk::on(database).await;

@@ -211,8 +211,8 @@ impl EngineProcess {
     fn of(app: &TestApp, name: &str, key: Option<&str>, server: &[&str]) -> EngineProcess {
         let folder = app.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
+        // No roots: what the gateway has is read from it.
         let config = json!({
-            "sources": {"roots": [app.folder.path()]},
             "storage": {"directory": folder.join("data")},
             "transcoding": {"temp_directory": folder.join("cache")},
             "hardware": {"prefer_hw_accel": false},
@@ -294,6 +294,70 @@ async fn an_engine_elsewhere_fetches_works_and_delivers() {
         .request(Method::PUT, &forged, &key, Bytes::from_static(b"x"))
         .await;
     assert_eq!(put.status, StatusCode::CONFLICT);
+    engine.signal(Signal::SIGTERM);
+    assert!(engine.ended().await.success());
+
+    // The source is for the holder of the lease alone, whole or in part.
+    let body = json!({"source_url": "film.mkv", "target_codec": "h264"}).to_string();
+    app.request(Method::POST, "/jobs/", &key, body.into()).await;
+    let claim = json!({"kinds": ["transcode"], "wait_seconds": 5}).to_string();
+    let work = app.request(
+        Method::POST,
+        "/api/v2/engines/own/claim",
+        &key,
+        claim.into(),
+    );
+    let work = work.await.json();
+    assert_eq!(work["has_source"], true, "{work}");
+    let (id, token) = (&work["job_id"], work["lease_token"].as_str().unwrap());
+    let place = format!("/api/v2/jobs/{}/source", id.as_str().unwrap());
+    let source = format!("{place}?lease_token={token}");
+    let film = std::fs::read(app.folder.path().join("film.mkv")).unwrap();
+    let whole = app.request(Method::GET, &source, &key, Bytes::new()).await;
+    assert_eq!(whole.body, film);
+    let range = [key[0], ("range", "bytes=5-9")];
+    let part = app
+        .request(Method::GET, &source, &range, Bytes::new())
+        .await;
+    assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.body, film[5..10]);
+    let forged = source.replace(token, &uuid::Uuid::new_v4().to_string());
+    for (path, headers, status) in [
+        (&forged, &key[..], StatusCode::CONFLICT),
+        (&place, &key[..], StatusCode::CONFLICT),
+        (&source, &key[..0], StatusCode::UNAUTHORIZED),
+    ] {
+        let refused = app.request(Method::GET, path, headers, Bytes::new()).await;
+        assert_eq!(refused.status, status, "{path}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_outlasts_a_gateway_that_is_away_for_longer_than_the_lease() {
+    let lease = Duration::from_secs(2);
+    let change = |port| {
+        move |c: &mut ghoststream::config::Config| {
+            c.server.port = port;
+            c.local_engine.enabled = false;
+            c.dispatch.lease_seconds = 2;
+        }
+    };
+    let app = TestApp::with(change(0)).await;
+    let port = app.gateway.address().port();
+    clip(&app.folder.path().join("film.mkv"), 60);
+    let id = submit(&app, "film.mkv", "h265").await;
+    let engine = EngineProcess::start(&app, "patient", None);
+    // It has the source, and is in the midst of it.
+    job_until(&app, &id, |job| job["progress"].as_f64() > Some(0.0)).await;
+    let (gateway, folder) = app.apart();
+    gateway.stop().await;
+    tokio::time::sleep(lease * 2).await;
+    let app = TestApp::within(folder, change(port)).await;
+    let job = job_until(&app, &id, is_over).await;
+    assert_eq!(job["status"], "completed", "{job}");
+    let shown = app.get(&format!("/api/v2/jobs/{id}")).await.json();
+    assert_eq!(shown["attempts"], 1, "{shown}");
     engine.signal(Signal::SIGTERM);
     assert!(engine.ended().await.success());
     app.stop().await;

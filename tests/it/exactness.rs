@@ -61,8 +61,10 @@ fn check_clip(ffmpeg: &Path, source: &Path, plan: StreamPlan, folder: &Path) {
     let joined = runs::apart(ffmpeg, source, plan);
     let files = joined.check(folder);
     joined.check_length(source);
-    if joined.plan.main_video().is_some() {
-        joined.check_numbers(source, &files[0]);
+    match joined.plan.main_video() {
+        None => {}
+        Some(video) if video.encode.is_none() => joined.check_copied_pictures(source, &files[0]),
+        Some(_) => joined.check_numbers(source, &files[0]),
     }
     if joined.plan.main_audio().is_some() {
         joined.check_sound(source, files.last().unwrap(), 0.8);
@@ -246,6 +248,81 @@ async fn other_codecs_are_exact() {
         clip_of("hevc.mkv", VideoChoice::H265),
         clip_of("vp9.mkv", VideoChoice::Vp9),
         clip_of("av1.mkv", VideoChoice::Av1),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copied_pictures_are_exact() {
+    let clip_of = |name, inputs: &[String], options, audio| {
+        let mut request = StreamRequest::default();
+        request.output.video = VideoChoice::Copy;
+        request.output.audio = audio;
+        Clip {
+            request,
+            ..clip(name, inputs, options)
+        }
+    };
+    let (auto, copy) = (AudioChoice::Aac, AudioChoice::Copy);
+    let late = |stream: &str, by: f64| format!("-itsoffset {by}|{stream}");
+    let plain = &both("25", 48000);
+    let h264 = "-c:v libx264 -g 40 -c:a aac";
+    check_clips(vec![
+        clip_of("copy.mp4", plain, h264, auto),
+        clip_of("copy.mkv", &both("24000/1001", 44100), h264, auto),
+        clip_of("both.mp4", &both("30000/1001", 48000), h264, copy),
+        clip_of("both.mkv", plain, h264, copy),
+        clip_of(
+            "start.mkv",
+            plain,
+            "-c:v libx264 -g 33 -c:a aac -output_ts_offset 7.3",
+            auto,
+        ),
+        clip_of(
+            "late-audio.mp4",
+            &[pictures("25", 9.0), late(&sweeps(48000, 7.0), 1.7)],
+            h264,
+            auto,
+        ),
+        clip_of(
+            "late-video.mp4",
+            &[late(&pictures("25", 8.0), 1.3), sweeps(48000, 9.3)],
+            h264,
+            auto,
+        ),
+        clip_of(
+            "open-gop.mp4",
+            plain,
+            "-c:v libx264 -x264-params open-gop=1:keyint=40 -c:a aac",
+            auto,
+        ),
+        clip_of(
+            "one-key.mp4",
+            plain,
+            "-c:v libx264 -g 9999 -sc_threshold 0 -c:a aac",
+            auto,
+        ),
+        clip_of(
+            "vfr.mp4",
+            &[
+                format!("{},select='gt(mod(n,7),2)'", pictures("30", 9.3)),
+                sweeps(48000, 9.3),
+            ],
+            "-fps_mode vfr -c:v libx264 -g 33 -c:a aac",
+            auto,
+        ),
+        clip_of(
+            "copy-hevc.mp4",
+            plain,
+            "-c:v libx265 -x265-params keyint=40:log-level=error -tag:v hvc1 -c:a aac",
+            auto,
+        ),
+        clip_of(
+            "copy.webm",
+            &both("30", 48000),
+            "-c:v libvpx-vp9 -b:v 1M -deadline realtime -cpu-used 8 -g 40 -c:a libopus",
+            copy,
+        ),
     ])
     .await;
 }

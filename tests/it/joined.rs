@@ -6,7 +6,8 @@ use bytes::Bytes;
 use ghoststream::plan::StreamPlan;
 
 use crate::media::{
-    Packet, complaints, decode_numbers, decode_pictures, decode_sound, likeness, packets, rms,
+    Packet, complaints, decode_numbers, decode_pictures, decode_sound, likeness, packet_times,
+    packets, rms,
 };
 
 /// A media playlist with all its segments.
@@ -57,7 +58,7 @@ impl Joined {
     /// Where the timeline's zero is on the clock of the output, and that clock's rate.
     fn video_clock(&self) -> (i64, i64) {
         let video = self.plan.main_video().unwrap();
-        if self.renditions[0].init.is_empty() {
+        if self.renditions[0].init.is_empty() || video.encode.is_none() {
             (900_000, 90_000)
         } else {
             let scale = i64::from(ghoststream::plan::video_timescale(video));
@@ -106,6 +107,59 @@ impl Joined {
             at += count;
         }
         assert_eq!(found.len() as i64, at);
+    }
+
+    /// Segments of copied pictures begin with key frames where the playlist says so; decoding times
+    /// rise over all joins.
+    fn check_copied_segments(&self, found: &[Packet], starts: &[u64]) {
+        let rendition = &self.renditions[0];
+        let (origin, scale) = self.video_clock();
+        let mut last_dts = i64::MIN;
+        for (i, start) in starts.iter().enumerate() {
+            let end = starts.get(i + 1).copied().unwrap_or(u64::MAX);
+            let mut here = found.iter().filter(|p| (*start..end).contains(&p.position));
+            let first = here.clone().next().unwrap();
+            let listed: f64 = rendition.lengths[..i].iter().sum();
+            let begin = origin + (listed * scale as f64).round() as i64;
+            assert!(
+                first.key && (first.pts - begin).abs() <= 1 + i as i64 / 10,
+                "segment {i} is listed at {begin} and begins at {} (key frame: {})",
+                first.pts,
+                first.key
+            );
+            assert!(
+                here.all(|p| {
+                    let rises = p.dts > last_dts && p.dts <= p.pts;
+                    last_dts = p.dts;
+                    rises
+                }),
+                "decoding times of segment {i}"
+            );
+        }
+    }
+
+    /// Copied pictures are the source's, from the first key frame on: each once, at its time.
+    pub(crate) fn check_copied_pictures(&self, source: &Path, joined: &Path) {
+        let video = self.plan.main_video().unwrap();
+        let (origin, scale) = self.video_clock();
+        let mut theirs = packet_times(source, &video.stream.to_string());
+        theirs.retain(|t| *t > self.plan.origin.as_secs_f64() - 1e-4);
+        let mut ours: Vec<i64> = packets(joined, "v:0").iter().map(|p| p.pts).collect();
+        ours.sort_unstable();
+        assert_eq!(ours.len(), theirs.len(), "copied pictures");
+        for (mine, other) in ours.iter().zip(&theirs) {
+            let place = (mine - origin) as f64 / scale as f64;
+            let planned = other - self.plan.origin.as_secs_f64();
+            assert!(
+                (place - planned).abs() < 1.6 / scale as f64,
+                "a picture of {planned:.6} s is at {place:.6} s"
+            );
+        }
+        let shown = decode_numbers(joined, "0:v:0").1;
+        let (times, mut numbers) = decode_numbers(source, &format!("0:{}", video.stream));
+        let before = times.partition_point(|t| *t < self.plan.origin.as_secs_f64() - 1e-4);
+        numbers.drain(..before);
+        assert_eq!(shown, numbers);
     }
 
     /// Copied frames follow each other as in the source: none is missing, none is there twice.
@@ -200,8 +254,12 @@ impl Joined {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(complaints(&path), "");
             let both = self.renditions.len() == 1;
-            if self.plan.main_video().is_some() && n == 0 {
-                self.check_pictures(&packets(&path, "v:0"), &starts);
+            match self.plan.main_video().filter(|_| n == 0) {
+                None => {}
+                Some(video) if video.encode.is_none() => {
+                    self.check_copied_segments(&packets(&path, "v:0"), &starts);
+                }
+                Some(_) => self.check_pictures(&packets(&path, "v:0"), &starts),
             }
             if self.plan.main_audio().is_some() && (both || n == 1) {
                 self.check_frames(&packets(&path, "a:0"), &starts, !both);

@@ -34,7 +34,13 @@ mod exactness;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fetched;
+#[cfg(test)]
 mod file_server;
+#[cfg(test)]
+mod goldens;
+#[cfg(test)]
+mod head_starts;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -67,6 +73,8 @@ mod resilience;
 mod review;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod s3;
 #[cfg(test)]
 mod scenes;
 #[cfg(test)]

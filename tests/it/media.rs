@@ -115,6 +115,20 @@ pub(crate) fn packets(path: &Path, stream: &str) -> Vec<Packet> {
     out
 }
 
+/// Presentation times of a stream's packets in seconds, in rising order.
+pub(crate) fn packet_times(path: &Path, stream: &str) -> Vec<f64> {
+    let args = ["-v", "error", "-select_streams", stream];
+    let rest = ["-show_entries", "packet=pts_time", "-of", "csv=p=0"];
+    let path = path.to_str().unwrap();
+    let (text, _) = run("ffprobe", &[&args[..], &rest[..], &[path]].concat());
+    let text = String::from_utf8(text).unwrap();
+    let lines = text.lines().map(|l| l.trim_end_matches(','));
+    let numbers = lines.filter(|l| !l.is_empty());
+    let mut times: Vec<f64> = numbers.map(|n| n.parse().unwrap()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 /// What ffmpeg says of a file when it decodes all of it; empty for a perfect one.
 pub(crate) fn complaints(path: &Path) -> String {
     let path = path.to_str().unwrap();

@@ -3,13 +3,16 @@
 //! `GHOSTSTREAM_TEST_MEDIA` names other files of the folder, separated by colons, for a survey by
 //! hand; `all` takes every one.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt;
 use ghoststream::media::{MaxResolution, StreamRequest, Transfer};
 use ghoststream::session::Opener;
+use serde_json::json;
 
-use crate::app::shared_media;
+use crate::app::{TestApp, shared_media};
+use crate::fetched::fetched;
 use crate::media::gateway_ffmpegs;
 use crate::runs;
 
@@ -39,14 +42,39 @@ const CHOSEN: &[&str] = &[
     "timestamps/sample_shorter_audio.mp4",
     "audio-only/bear-opus.mka",
     "audio-only/bear-vbr-xing-header.mp3",
+    "5.1-audio/6.ogg",
+    "flv/brokensps.flv",
+    "old/packed_bframes.avi",
+    "old/vc1-wmapro.mp4",
+    "resize/resolution-change.webm",
+    "alpha/vp8_video_with_alpha.mkv",
+    "frag/sample_fragmented.mp4",
+];
+
+/// Files that are played whole, as a player plays them that seeks all the time.
+const PLAYED: &[&str] = &[
+    "plain/realshort.mp4",
+    "edit-list/mov-1elist-1ctts.mov",
+    "ts/bbb_2500ms.ts",
+    "resize/resolution-change.webm",
+    "audio-only/bear-opus.mka",
 ];
 
 /// Longest file that is taken, seconds.
 const LONGEST: f64 = 65.0;
 
+/// How the segments of a file come about.
+#[derive(Clone, Copy)]
+enum Makers<'a> {
+    /// Each by runs of its own.
+    Runs(&'a Path),
+    /// By the gateway, asked for in no order.
+    Gateway(&'a TestApp),
+}
+
 async fn examine(
     opener: &Opener,
-    ffmpeg: &Path,
+    makers: Makers<'_>,
     source: &Path,
     folder: &Path,
 ) -> Result<String, String> {
@@ -70,8 +98,14 @@ async fn examine(
         .probe
         .main_video()
         .is_some_and(|v| v.color.transfer_kind() == Transfer::Sdr);
-    let checking = || {
-        let joined = runs::apart(ffmpeg, source, plan);
+    let checking = async {
+        let joined = match makers {
+            Makers::Runs(ffmpeg) => runs::apart(ffmpeg, source, plan),
+            Makers::Gateway(app) => {
+                let output = json!({"resolution": "360p"});
+                fetched(app, source.to_str().unwrap(), output, plan).await
+            }
+        };
         let files = joined.check(folder);
         let mut notes = format!("{} segments", joined.renditions[0].segments.len());
         if sdr {
@@ -82,16 +116,16 @@ async fn examine(
         }
         notes
     };
-    catch_unwind(AssertUnwindSafe(checking)).map_err(|fault| {
+    let checked = AssertUnwindSafe(checking).catch_unwind().await;
+    checked.map_err(|fault| {
         fault
             .downcast::<String>()
             .map_or_else(|_| "?".into(), |f| *f)
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn real_files_are_exact() {
-    let Some(media) = shared_media() else { return };
+/// The files that are asked for, else `usual`.
+fn chosen(media: &Path, usual: &[&str]) -> Vec<String> {
     let asked = std::env::var("GHOSTSTREAM_TEST_MEDIA").unwrap_or_default();
     let manifest = std::fs::read_to_string(media.join("MANIFEST.tsv")).unwrap();
     let every = manifest
@@ -99,25 +133,59 @@ async fn real_files_are_exact() {
         .skip(1)
         .filter_map(|l| l.split('\t').next());
     let chosen: Vec<&str> = match asked.as_str() {
-        "" => CHOSEN.to_vec(),
+        "" => usual.to_vec(),
         "all" => every.collect(),
         names => names.split(':').collect(),
     };
+    chosen.into_iter().map(str::to_owned).collect()
+}
+
+/// Examines files one after the other and says which have faults.
+async fn survey(
+    opener: &Opener,
+    makers: Makers<'_>,
+    media: &Path,
+    chosen: &[String],
+    faults: &mut Vec<String>,
+) {
+    let talks = std::env::var_os("GHOSTSTREAM_TEST_MEDIA").is_some();
     let folder = tempfile::tempdir().unwrap();
-    let mut faults = Vec::new();
-    for ffmpeg in gateway_ffmpegs() {
-        let opener = runs::opener(&ffmpeg, &media).await;
-        for name in &chosen {
-            let source: PathBuf = media.join(name);
-            let begun = std::time::Instant::now();
-            let found = examine(&opener, &ffmpeg, &source, folder.path()).await;
-            if !asked.is_empty() {
-                eprintln!("{name} {} ms: {found:?}", begun.elapsed().as_millis());
-            }
-            if let Err(fault) = found {
-                faults.push(format!("{name} with {}: {fault}", ffmpeg.display()));
-            }
+    for name in chosen {
+        let source: PathBuf = media.join(name);
+        let begun = std::time::Instant::now();
+        let found = examine(opener, makers, &source, folder.path()).await;
+        if talks {
+            eprintln!("{name} {} ms: {found:?}", begun.elapsed().as_millis());
+        }
+        if let Err(fault) = found {
+            faults.push(format!("{name}: {fault}"));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_files_are_exact() {
+    let Some(media) = shared_media() else { return };
+    let chosen = chosen(&media, CHOSEN);
+    let mut faults = Vec::new();
+    for ffmpeg in gateway_ffmpegs() {
+        faults.push(format!("with {}:", ffmpeg.display()));
+        let opener = runs::opener(&ffmpeg, &media).await;
+        survey(&opener, Makers::Runs(&ffmpeg), &media, &chosen, &mut faults).await;
+        faults.pop_if(|last| last.ends_with(':'));
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Every listed segment answers, whatever was asked for before it, and all of them fit together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_files_are_played_in_any_order() {
+    let Some(media) = shared_media() else { return };
+    let chosen = chosen(&media, PLAYED);
+    let app = TestApp::with(|c| c.transcoding.segment_duration = 2).await;
+    let opener = runs::opener(Path::new("ffmpeg"), &media).await;
+    let mut faults = Vec::new();
+    survey(&opener, Makers::Gateway(&app), &media, &chosen, &mut faults).await;
+    app.stop().await;
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }

@@ -198,13 +198,16 @@ impl Track<'_> {
         args.extend(invocation.output.iter().map(String::as_str));
         let (bytes, _) = crate::media::run(self.ffmpeg.to_str().unwrap(), &args);
         let mut samples = Vec::new();
+        let mut header = None;
         for event in Fmp4Reader::new().push(&bytes).unwrap() {
             match event {
-                Fmp4Event::Config(config) => {
-                    let known = self.config.get_or_insert_with(|| config.clone());
-                    assert_eq!(*known, config, "runs have different headers");
-                }
+                Fmp4Event::Config(config) => header = Some(config),
                 Fmp4Event::Sample(sample) => {
+                    // A run without a picture knows nothing of pictures.
+                    if let Some(config) = header.take() {
+                        let known = self.config.get_or_insert_with(|| config.clone());
+                        assert_eq!(*known, config, "runs have different headers");
+                    }
                     if splitter.position().0 >= end {
                         break;
                     }
@@ -252,7 +255,8 @@ fn joined(ffmpeg: &Path, source: &Path, plan: StreamPlan, apart: bool) -> Joined
         let mut track = match &v.encode {
             Some(_) => {
                 let ticks = i64::from(video_timescale(v) / v.rate.num() * v.rate.den());
-                track(Kind::Video, TrackCuts::pictures(timeline.clone(), ticks))
+                let cuts = TrackCuts::pictures(timeline.clone(), ticks, v.decode_lead());
+                track(Kind::Video, cuts)
             }
             None => track(
                 Kind::Video,

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::hardware::Accelerator;
 use crate::job::{JobKind, JobState};
 
 use super::build::{
@@ -27,6 +28,11 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         field("url", or_null(text_of("Where it can be fetched"))),
         field("size_bytes", or_null(count("Bytes"))),
         field("sha256", maybe_text()),
+        field("duration_seconds", or_null(number("How long it plays"))),
+        field(
+            "encoded_by",
+            or_null(text_of("Hardware; null: software, or it is not known")),
+        ),
         field("notes", list(text_of("What could not be had"))),
     ]);
     let job = object([
@@ -61,6 +67,7 @@ pub(super) fn describe() -> Vec<Described> {
     let mut all = jobs();
     all.extend(more());
     all.extend(engines());
+    all.extend([source(), upload()]);
     all.extend(artifacts());
     all
 }
@@ -180,6 +187,7 @@ fn engines() -> Vec<Described> {
         field("job_id", text()),
         field("attempt", count("1 = the first")),
         field("spec", any("What is to be done, by `kind`")),
+        field("has_source", flag()),
         field("lease_token", maybe_text()),
         field("lease_seconds", number("Renew it within this time")),
     ]);
@@ -210,6 +218,11 @@ fn engines() -> Vec<Described> {
                 ),
                 optional("size_bytes", or_null(count("Bytes"))),
                 optional("sha256", maybe_text()),
+                optional("duration_us", or_null(count("Microseconds that it plays"))),
+                optional(
+                    "encoded_by",
+                    or_null(one_of(Accelerator::ALL.iter().map(|a| a.name()))),
+                ),
                 optional("notes", list(text())),
             ])),
         ),
@@ -283,6 +296,53 @@ fn engines() -> Vec<Described> {
             BUSY,
         ]),
     ]
+}
+
+fn source() -> Described {
+    get(
+        "/api/v2/jobs/{id}/source",
+        "source",
+        "The file that a leased job transcodes, when it is one of the gateway's",
+    )
+    .part("id", "Id of the job", text())
+    .query(
+        "lease_token",
+        "Of the lease that is held",
+        uuid("A lease's token"),
+    )
+    .header("Range", "Part of it", text_of("`bytes=0-99`"))
+    .bytes(200, "The file", "application/octet-stream")
+    .bytes(206, "The part", "application/octet-stream")
+    .errors(&[
+        (404, "There is no such job, or its source is no such file"),
+        (409, "The lease is lost"),
+        (416, "The range lies beyond the end"),
+        BUSY,
+    ])
+}
+
+fn upload() -> Described {
+    put(
+        "/api/v2/uploads/{file}",
+        "uploadSource",
+        "Send a file that is to be transcoded and that the gateway cannot read by itself",
+    )
+    .part("file", "Name of the file", text())
+    .upload("application/octet-stream")
+    .json(
+        200,
+        "It is kept until no job needs it, and for two days at least",
+        object([
+            field("source", text_of("What to name it by as a source")),
+            field("size_bytes", count("Bytes")),
+            field("sha256", text()),
+        ]),
+    )
+    .errors(&[
+        (400, "It is empty, broke off, or has no plain name"),
+        (413, "It is larger than artifacts.max_bytes"),
+        BUSY,
+    ])
 }
 
 fn artifacts() -> Vec<Described> {

@@ -118,7 +118,9 @@ fn status(error: &VideoError) -> StatusCode {
             ArtifactError::NotFound => StatusCode::NOT_FOUND,
             ArtifactError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ArtifactError::Empty => StatusCode::BAD_REQUEST,
-            ArtifactError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ArtifactError::Unavailable(_) | ArtifactError::Denied(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             ArtifactError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
         },
     }

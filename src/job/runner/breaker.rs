@@ -22,8 +22,11 @@ pub struct Breaker {
     pub with_others: u32,
     /// The same, on several jobs, when there is no other: one job may be at fault itself.
     pub alone: u32,
-    /// How long work is kept away; the next failure renews it.
+    /// How long work is kept away from who is not alone; the next failure renews it.
     pub rest: Duration,
+    /// The same for who is alone, at first: doubled with each failure, up to `rest`. The jobs may have
+    /// been at fault after all, and nobody else does what waits.
+    pub first_rest: Duration,
 }
 
 impl Default for Breaker {
@@ -32,6 +35,7 @@ impl Default for Breaker {
             with_others: 3,
             alone: 5,
             rest: Duration::from_secs(600),
+            first_rest: Duration::from_secs(30),
         }
     }
 }
@@ -48,9 +52,17 @@ impl FailureStreak {
 impl Breaker {
     /// Whether the runner with this streak is not offered the work now.
     pub fn keeps_away(&self, streak: &FailureStreak, others: bool, now: UnixMillis) -> bool {
-        let resting = now.since(streak.last) < self.rest;
-        let by_others = others && streak.failures >= self.with_others;
-        resting && (by_others || (streak.several && streak.failures >= self.alone))
+        let ago = now.since(streak.last);
+        if others && streak.failures >= self.with_others {
+            return ago < self.rest;
+        }
+        streak.several && streak.failures >= self.alone && ago < self.rest_after(streak.failures)
+    }
+
+    /// Rest of who is alone, after so many failures in a row.
+    fn rest_after(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(self.alone).min(16);
+        self.rest.min(self.first_rest * (1_u32 << doublings))
     }
 }
 
@@ -85,9 +97,18 @@ mod tests {
     fn it_may_try_again_after_a_rest() {
         let breaker = Breaker::default();
         let mut streak = streak(&["a", "a", "b", "b", "c"]);
-        assert!(breaker.keeps_away(&streak, false, at(699)));
-        assert!(!breaker.keeps_away(&streak, false, at(700)));
-        streak.failed(&"d".parse().unwrap(), at(701));
-        assert!(breaker.keeps_away(&streak, false, at(702)));
+        // A runner that is alone is not shut out for long: a few bad films do not stop the rest.
+        assert!(breaker.keeps_away(&streak, false, at(129)));
+        assert!(!breaker.keeps_away(&streak, false, at(130)));
+        streak.failed(&"d".parse().unwrap(), at(131));
+        assert!(breaker.keeps_away(&streak, false, at(190)));
+        assert!(!breaker.keeps_away(&streak, false, at(191)));
+        for _ in 0..50 {
+            streak.failed(&"e".parse().unwrap(), at(200));
+        }
+        assert!(breaker.keeps_away(&streak, false, at(799)));
+        assert!(!breaker.keeps_away(&streak, false, at(800)));
+        // With others it rests for long at once.
+        assert!(breaker.keeps_away(&streak, true, at(799)));
     }
 }

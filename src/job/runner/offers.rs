@@ -17,7 +17,8 @@ const THOUGHT_TAKEN: Duration = Duration::from_secs(3);
 /// The jobs that `me` is offered of `jobs` (in the order of the queue), and the one at the head, which
 /// others should be offered last. `heads` are the heads of other lists, who has them, since when.
 /// Storyboards come last for who did not ask for them (`asked`): older runners leave them lying, and
-/// look at nothing behind.
+/// look at nothing behind. Of equal jobs those come last that failed before, so that a few bad films
+/// do not hold up all others.
 pub fn offered(
     mut jobs: Vec<Job>,
     me: &str,
@@ -30,8 +31,9 @@ pub fn offered(
         head.is_some_and(|(who, at)| who != me && now.since(*at) < THOUGHT_TAKEN)
     };
     let left_lying = |job: &Job| !asked && job.spec.kind() == JobKind::VideoStoryboard;
+    let turn = |job: &Job| (std::cmp::Reverse(job.priority), job.failures);
     // Stable: otherwise the order of the queue.
-    jobs.sort_by_key(|job| (left_lying(job), others(job)));
+    jobs.sort_by_key(|job| (left_lying(job), others(job), turn(job)));
     jobs.truncate(OFFERS);
     jobs
 }
@@ -81,6 +83,20 @@ mod tests {
         assert_eq!(
             order(offered(jobs(), "me", true, &heads, later)),
             ["a", "b", "c"]
+        );
+    }
+
+    #[test]
+    fn what_failed_comes_behind_its_equals() {
+        let mut jobs = ["a", "b", "c"]
+            .map(|id| job(id, RunnerWork::Transcription))
+            .to_vec();
+        jobs[0].failures = 1;
+        jobs[2].priority = -1;
+        let (none, now) = (HashMap::new(), UnixMillis::new(0));
+        assert_eq!(
+            order(offered(jobs, "me", true, &none, now)),
+            ["b", "a", "c"]
         );
     }
 

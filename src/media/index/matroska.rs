@@ -1,30 +1,50 @@
 //! The Cues of Matroska and WebM (RFC 9559 5.1.5): seek points, each with its track and time.
 
 use super::bytes::Bytes;
+use super::matroska_outline::Header;
 use super::reader::{Found, MAX_INDEX_BYTES, MAX_KEYFRAMES, PROBE_BYTES};
 use crate::base::MediaTime;
+use crate::media::SourceProbe;
 
-mod id {
-    pub(super) const EBML: u32 = 0x1A45_DFA3;
-    pub(super) const SEGMENT: u32 = 0x1853_8067;
-    pub(super) const SEEK_HEAD: u32 = 0x114D_9B74;
-    pub(super) const SEEK: u32 = 0x4DBB;
-    pub(super) const SEEK_ID: u32 = 0x53AB;
-    pub(super) const SEEK_POSITION: u32 = 0x53AC;
-    pub(super) const INFO: u32 = 0x1549_A966;
-    pub(super) const TIMESTAMP_SCALE: u32 = 0x002A_D7B1;
-    pub(super) const TRACKS: u32 = 0x1654_AE6B;
-    pub(super) const TRACK_ENTRY: u32 = 0xAE;
-    pub(super) const TRACK_NUMBER: u32 = 0xD7;
-    pub(super) const TRACK_TYPE: u32 = 0x83;
-    pub(super) const TRACK_TIMESTAMP_SCALE: u32 = 0x0023_314F;
-    pub(super) const CODEC_DELAY: u32 = 0x56AA;
-    pub(super) const CLUSTER: u32 = 0x1F43_B675;
-    pub(super) const CUES: u32 = 0x1C53_BB6B;
-    pub(super) const CUE_POINT: u32 = 0xBB;
-    pub(super) const CUE_TIME: u32 = 0xB3;
-    pub(super) const CUE_TRACK_POSITIONS: u32 = 0xB7;
-    pub(super) const CUE_TRACK: u32 = 0xF7;
+pub(super) mod id {
+    pub(in crate::media::index) const EBML: u32 = 0x1A45_DFA3;
+    pub(in crate::media::index) const SEGMENT: u32 = 0x1853_8067;
+    pub(in crate::media::index) const SEEK_HEAD: u32 = 0x114D_9B74;
+    pub(in crate::media::index) const SEEK: u32 = 0x4DBB;
+    pub(in crate::media::index) const SEEK_ID: u32 = 0x53AB;
+    pub(in crate::media::index) const SEEK_POSITION: u32 = 0x53AC;
+    pub(in crate::media::index) const INFO: u32 = 0x1549_A966;
+    pub(in crate::media::index) const TIMESTAMP_SCALE: u32 = 0x002A_D7B1;
+    pub(in crate::media::index) const TRACKS: u32 = 0x1654_AE6B;
+    pub(in crate::media::index) const TRACK_ENTRY: u32 = 0xAE;
+    pub(in crate::media::index) const TRACK_NUMBER: u32 = 0xD7;
+    pub(in crate::media::index) const TRACK_TYPE: u32 = 0x83;
+    pub(in crate::media::index) const TRACK_TIMESTAMP_SCALE: u32 = 0x0023_314F;
+    pub(in crate::media::index) const CODEC_DELAY: u32 = 0x56AA;
+    pub(in crate::media::index) const DURATION: u32 = 0x4489;
+    pub(in crate::media::index) const MUXING_APP: u32 = 0x4D80;
+    pub(in crate::media::index) const CODEC_ID: u32 = 0x86;
+    pub(in crate::media::index) const FLAG_DEFAULT: u32 = 0x88;
+    pub(in crate::media::index) const DEFAULT_DURATION: u32 = 0x0023_E383;
+    pub(in crate::media::index) const VIDEO: u32 = 0xE0;
+    pub(in crate::media::index) const FLAG_INTERLACED: u32 = 0x9A;
+    pub(in crate::media::index) const PIXEL_WIDTH: u32 = 0xB0;
+    pub(in crate::media::index) const PIXEL_HEIGHT: u32 = 0xBA;
+    pub(in crate::media::index) const DISPLAY_WIDTH: u32 = 0x54B0;
+    pub(in crate::media::index) const DISPLAY_HEIGHT: u32 = 0x54BA;
+    pub(in crate::media::index) const AUDIO: u32 = 0xE1;
+    pub(in crate::media::index) const SAMPLING_FREQUENCY: u32 = 0xB5;
+    pub(in crate::media::index) const CHANNELS: u32 = 0x9F;
+    pub(in crate::media::index) const TIMESTAMP: u32 = 0xE7;
+    pub(in crate::media::index) const SIMPLE_BLOCK: u32 = 0xA3;
+    pub(in crate::media::index) const BLOCK_GROUP: u32 = 0xA0;
+    pub(in crate::media::index) const BLOCK: u32 = 0xA1;
+    pub(in crate::media::index) const CLUSTER: u32 = 0x1F43_B675;
+    pub(in crate::media::index) const CUES: u32 = 0x1C53_BB6B;
+    pub(in crate::media::index) const CUE_POINT: u32 = 0xBB;
+    pub(in crate::media::index) const CUE_TIME: u32 = 0xB3;
+    pub(in crate::media::index) const CUE_TRACK_POSITIONS: u32 = 0xB7;
+    pub(in crate::media::index) const CUE_TRACK: u32 = 0xF7;
 }
 
 /// Nanoseconds per tick unless the file says otherwise.
@@ -43,6 +63,7 @@ pub(super) struct Matroska {
     ahead: Vec<u64>,
     /// All offsets that were ever put there.
     visited: Vec<u64>,
+    header: Header,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +88,12 @@ impl Matroska {
             cues: None,
             ahead: Vec::new(),
             visited: Vec::new(),
+            header: Header::default(),
         }
+    }
+
+    pub(super) fn outline(&self) -> Option<SourceProbe> {
+        self.header.outline(self.timestamp_scale)
     }
 
     pub(super) fn feed(&mut self, offset: u64, bytes: &[u8]) -> Option<Found> {
@@ -85,7 +111,10 @@ impl Matroska {
             };
             match element.id {
                 // The pictures: what is needed lies where the seek heads say, or was before.
-                id::CLUSTER => return self.jump(),
+                id::CLUSTER => {
+                    self.header.first_clusters(rest);
+                    return self.jump();
+                }
                 id::SEEK_HEAD | id::INFO | id::TRACKS | id::CUES => {
                     let header_bytes = offset + (bytes.len() - rest.0.len()) as u64 - at;
                     let Some(body) = rest.take(element.size?) else {
@@ -130,11 +159,13 @@ impl Matroska {
                 }
             }
             id::INFO => {
+                self.header.info(body);
                 if let Some(scale) = child(body, id::TIMESTAMP_SCALE) {
                     self.timestamp_scale = uint(scale).filter(|&s| s > 0)?;
                 }
             }
             id::TRACKS => {
+                self.header.tracks(body);
                 let entries = children(body).filter(|(i, _)| *i == id::TRACK_ENTRY);
                 let mut videos =
                     entries.filter(|(_, e)| child(e, id::TRACK_TYPE).and_then(uint) == Some(1));
@@ -212,13 +243,13 @@ fn cues(body: &[u8]) -> Option<Vec<Cue>> {
 }
 
 /// An element's identifier and the size of its body, `None` when that is unknown (RFC 8794 6.2).
-struct Element {
-    id: u32,
-    size: Option<u64>,
+pub(super) struct Element {
+    pub(super) id: u32,
+    pub(super) size: Option<u64>,
 }
 
 impl Element {
-    fn head(rest: &mut Bytes<'_>) -> Option<Self> {
+    pub(super) fn head(rest: &mut Bytes<'_>) -> Option<Self> {
         let first = rest.u8()?;
         let mut id = u32::from(first);
         for _ in 0..first.leading_zeros() {
@@ -242,7 +273,7 @@ impl Element {
 }
 
 /// The elements in an element's body, until one does not fit.
-fn children(body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+pub(super) fn children(body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut rest = Bytes(body);
     std::iter::from_fn(move || {
         let element = Element::head(&mut rest)?;
@@ -250,11 +281,11 @@ fn children(body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     })
 }
 
-fn child(body: &[u8], id: u32) -> Option<&[u8]> {
+pub(super) fn child(body: &[u8], id: u32) -> Option<&[u8]> {
     children(body).find(|(i, _)| *i == id).map(|(_, b)| b)
 }
 
 /// An unsigned integer element: up to eight bytes (RFC 8794 7.2).
-fn uint(body: &[u8]) -> Option<u64> {
+pub(super) fn uint(body: &[u8]) -> Option<u64> {
     (body.len() <= 8).then(|| body.iter().fold(0, |v, &b| v << 8 | u64::from(b)))
 }

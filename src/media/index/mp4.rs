@@ -2,13 +2,15 @@
 //! time, `stss` names the keyframes, `elst` maps media time to presentation time.
 
 use super::bytes::Bytes;
+use super::mp4_outline::outline;
 use super::reader::{Found, MAX_INDEX_BYTES, MAX_KEYFRAMES, PROBE_BYTES};
 use crate::base::MediaTime;
+use crate::media::SourceProbe;
 
 /// Two days at 60 pictures per second. A table of a few bytes can claim billions.
 const MAX_SAMPLES: u32 = 10_368_000;
 
-type FourCc = [u8; 4];
+pub(super) type FourCc = [u8; 4];
 
 /// Finds `moov` from the top level's box headers.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub(super) struct Mp4 {
     nth_video: usize,
     /// `moov` was asked for whole.
     is_moov: bool,
+    pub(super) outline: Option<SourceProbe>,
 }
 
 impl Mp4 {
@@ -23,6 +26,7 @@ impl Mp4 {
         Mp4 {
             nth_video,
             is_moov: false,
+            outline: None,
         }
     }
 
@@ -48,6 +52,7 @@ impl Mp4 {
                         return None;
                     }
                     if let Some(body) = body.take(size - head.header_bytes) {
+                        self.outline = outline(body);
                         return keyframes(body, self.nth_video);
                     }
                     if self.is_moov {
@@ -98,7 +103,7 @@ impl BoxHead {
 }
 
 /// The boxes in a box's body, until one does not fit.
-fn boxes(body: &[u8]) -> impl Iterator<Item = (FourCc, &[u8])> {
+pub(super) fn boxes(body: &[u8]) -> impl Iterator<Item = (FourCc, &[u8])> {
     let mut rest = Bytes(body);
     std::iter::from_fn(move || {
         let head = BoxHead::read(rest)?;
@@ -110,7 +115,7 @@ fn boxes(body: &[u8]) -> impl Iterator<Item = (FourCc, &[u8])> {
     })
 }
 
-fn child<'a>(body: &'a [u8], kind: &FourCc) -> Option<&'a [u8]> {
+pub(super) fn child<'a>(body: &'a [u8], kind: &FourCc) -> Option<&'a [u8]> {
     boxes(body).find(|(k, _)| k == kind).map(|(_, b)| b)
 }
 
@@ -143,7 +148,7 @@ fn keyframes(moov: &[u8], nth_video: usize) -> Option<Found> {
 }
 
 /// The field `timescale` of `mvhd` and `mdhd`, in ticks per second, not 0.
-fn timescale(full_box: &[u8]) -> Option<u32> {
+pub(super) fn timescale(full_box: &[u8]) -> Option<u32> {
     let mut b = Bytes(full_box);
     let is_wide = b.u32()? >> 24 == 1;
     b.take(if is_wide { 16 } else { 8 })?;
@@ -163,16 +168,16 @@ fn presented(samples: Samples<'_>, edit: Option<&Edit>) -> Option<Vec<i64>> {
 }
 
 /// The one part of the media that is shown, in ticks of the track.
-struct Edit {
+pub(super) struct Edit {
     /// Nothing is shown for this long first.
-    empty: i64,
-    media_start: i64,
-    media_end: i64,
+    pub(super) empty: i64,
+    pub(super) media_start: i64,
+    pub(super) media_end: i64,
 }
 
 impl Edit {
     /// `None` for lists that show more than one part, or change the speed.
-    fn read(list: &[u8], movie_timescale: u32, track_timescale: u32) -> Option<Self> {
+    pub(super) fn read(list: &[u8], movie_timescale: u32, track_timescale: u32) -> Option<Self> {
         let mut b = Bytes(list);
         let is_wide = b.u32()? >> 24 == 1;
         let count = b.u32()?;
@@ -210,7 +215,7 @@ impl Edit {
 }
 
 /// The sample tables of one track, still in their runs.
-struct Samples<'a> {
+pub(super) struct Samples<'a> {
     count: u32,
     durations: Runs<'a>,
     offsets: Option<Runs<'a>>,
@@ -219,7 +224,7 @@ struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    fn read(table: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(table: &'a [u8]) -> Option<Self> {
         let count = match (child(table, b"stsz"), child(table, b"stz2")) {
             (Some(sizes), _) | (None, Some(sizes)) => {
                 let mut b = Bytes(sizes);
@@ -250,6 +255,28 @@ impl<'a> Samples<'a> {
             offsets,
             sync,
         })
+    }
+
+    /// The length of all samples together.
+    pub(super) fn length(self) -> Option<i64> {
+        let mut sum = 0_i64;
+        for duration in self.durations.take(self.count as usize) {
+            sum = sum.checked_add(i64::from(duration))?;
+        }
+        Some(sum)
+    }
+
+    /// The length of every sample, when they differ in the last one at most.
+    pub(super) fn only_duration(&self) -> Option<u32> {
+        let mut runs = self.durations.table;
+        let (count, duration) = (runs.u32()?, runs.u32()?);
+        let is_only = runs.is_empty() || count.checked_add(1)? >= self.count;
+        is_only.then_some(duration)
+    }
+
+    /// The earliest time at which a sample is shown.
+    pub(super) fn first_shown(self) -> Option<i64> {
+        self.times(None)?.1
     }
 
     /// The times of all keyframes (media time), and the earliest of all samples in `edit`.

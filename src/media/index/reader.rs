@@ -2,7 +2,7 @@
 
 use super::matroska::Matroska;
 use super::mp4::Mp4;
-use crate::media::KeyframeIndex;
+use crate::media::{KeyframeIndex, SourceProbe};
 
 /// An index (the `moov` box, the `Cues` element) larger than this is not read.
 pub(super) const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
@@ -140,6 +140,15 @@ impl IndexReader {
                 Step::Done(KeyframeIndex::new(pts))
             }
             Some(Found::Index(_) | Found::Nothing) | None => Step::Done(None),
+        }
+    }
+
+    /// What the source most likely is, as far as the header tells; `None` before it was read, and for
+    /// what is not plain. A guess: only ffprobe knows.
+    pub fn outline(&self) -> Option<SourceProbe> {
+        match &self.container {
+            Container::Mp4(mp4) => mp4.outline.clone(),
+            Container::Matroska(matroska) => matroska.outline(),
         }
     }
 

@@ -170,7 +170,7 @@ async fn a_runner_that_fails_at_everything_is_left_alone() {
     }
     let runner = registered(&app, "without whisper").await;
     let kind = "video-transcription";
-    for _ in 0..6 {
+    for _ in 0..5 {
         let job = runner.take(kind).await;
         runner.error(&job, "spawn whisper ENOENT").await;
     }
@@ -197,7 +197,7 @@ async fn a_runner_whose_results_are_of_no_use_is_left_alone() {
         "video/mp4",
         b"no film",
     )];
-    for _ in 0..6 {
+    for _ in 0..5 {
         let job = runner.take(kind).await;
         let answer = runner.say(&job, "success", &part).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);

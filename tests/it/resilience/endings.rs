@@ -169,6 +169,21 @@ async fn a_paused_player_stops_its_encoders() {
     app.stop().await;
 }
 
+/// Also when the encoders have to wait for their player again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forward_play_never_restarts_an_encoder() {
+    let fake = FakeFfmpeg::new();
+    let (app, job) = faked(&fake, 120, |c| c.transcoding.buffer_ahead_seconds = 5).await;
+    for name in segments(&app, &job).await {
+        within(SOON, "a segment", app.file(&job, &name)).await;
+    }
+    assert_eq!(fake.runs().len(), 2);
+    app.status_until(&job, SOON, |s| s["status"] == "ready")
+        .await;
+    fake.all_ended(SOON).await;
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_jobs_on_one_source_share_encoders() {
     let fake = FakeFfmpeg::new();
