@@ -62,7 +62,17 @@ run(base, shots, async (visit, summary) => {
     return `${video.videoWidth}x${video.videoHeight}`;
   });
   await visit.shot('scene');
-  await dialog.getByRole('button', { name: 'Close' }).click();
+  await visit.audit('a scene');
+
+  // It is encoded again with other parameters, and is another then.
+  const before = await tiles.last().innerText();
+  await dialog.getByLabel('Parameters of this scene').fill('-preset 12 -crf 20');
+  await dialog.getByRole('button', { name: 'Encode it again' }).click();
+  await visit.eventually('the scene being another', async () => {
+    const now = await tiles.last().innerText();
+    return now !== before && (await tiles.last().getAttribute('data-state')) === 'done';
+  });
+  await visit.eventually('the whole film again', async () => (await page.locator('#project-title ~ .pill').innerText()) === 'complete');
 
   const file = await page.evaluate(async () => {
     const link = Array.from(document.querySelectorAll('a[download]')).find((a) => a.textContent === 'Download');

@@ -102,6 +102,11 @@ export class JobSession {
     void this.#releaseOwned();
   }
 
+  /** Others were told of the job: it is no longer ended with this page. */
+  share(): void {
+    this.#owned = null;
+  }
+
   /** Stops what is playing and gives its job back. */
   stop(): void {
     this.#newTurn({ kind: 'none' });

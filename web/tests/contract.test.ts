@@ -68,7 +68,7 @@ const CALLS: Readonly<Record<string, (gateway: Gateway) => Promise<unknown>>> = 
   sceneWorkers: (g) => g.sceneWorkers(signal),
   addProject: (g) => g.addProject(order),
   pauseProject: (g) => g.pauseProject('a', true, 'p'),
-  retryScene: (g) => g.retryScene('a', '1', 'p'),
+  retryScene: (g) => g.retryScene('a', '1', 'p', '-crf 30'),
   deleteProject: (g) => g.deleteProject('a', 'p'),
   scene: (g) => g.scene('a', '1.ivf', signal),
 };

@@ -83,6 +83,16 @@ describe('the job of the page', () => {
     expect(gateway.log).toEqual(['start a', 'delete 1']);
     expect(last()).toEqual({ kind: 'parted' });
   });
+  it('outlives the page when others were told of it', async () => {
+    const { gateway, session, started, last } = setUp();
+    void session.play(request('a'));
+    await started(1, job('1'));
+    await vi.waitFor(() => expect(last()).toMatchObject({ kind: 'job' }));
+    session.share();
+    session.leave();
+    session.stop();
+    expect(gateway.log).toEqual(['start a']);
+  });
   it('is only left when others have joined it meanwhile', async () => {
     const { gateway, session, started, last } = setUp();
     gateway.answer = () => job('1', { viewer_count: 2 });

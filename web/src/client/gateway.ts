@@ -275,9 +275,10 @@ export class Gateway {
     await this.#http.request(`api/v2/projects/${part(id)}/${paused ? 'pause' : 'resume'}`, post({ password }));
   }
 
-  /** Encodes a scene once more. */
-  async retryScene(project: string, scene: string, password: string): Promise<void> {
-    await this.#http.request(`api/v2/projects/${part(project)}/scenes/${part(scene)}/retry`, post({ password }));
+  /** Encodes a scene once more, with other parameters from now on if some are given. */
+  async retryScene(project: string, scene: string, password: string, params: string | null = null): Promise<void> {
+    const body = params === null ? { password } : { password, encoder_params: params };
+    await this.#http.request(`api/v2/projects/${part(project)}/scenes/${part(scene)}/retry`, post(body));
   }
 
   async deleteProject(id: string, password: string): Promise<void> {

@@ -59,6 +59,8 @@ interface Props {
 
 /** How long the controls stay when nobody moves. */
 const STAY_MS = 2600;
+/** Who is not further behind sees what happens now. */
+const LIVE_EDGE_S = 10;
 const RATES = ['0.5', '0.75', '1', '1.25', '1.5', '2'];
 
 /** A video with its controls. */
@@ -108,7 +110,9 @@ export function Player(props: Props) {
   };
   const full = (): void => {
     if (document.fullscreenElement !== null) void document.exitFullscreen().catch(() => undefined);
-    else void stage.current?.requestFullscreen?.().catch(() => undefined);
+    else if (stage.current?.requestFullscreen !== undefined) void stage.current.requestFullscreen().catch(() => undefined);
+    // iPhones show only a video on the whole screen, with controls of their own.
+    else (video.current as (HTMLVideoElement & { webkitEnterFullscreen?: () => void }) | null)?.webkitEnterFullscreen?.();
   };
   const subtitles = (): void => {
     const { choices } = view;
@@ -277,6 +281,17 @@ export function Player(props: Props) {
             <span class="time">
               {clock(view.seekingTo ?? view.position)} <span class="time-of">/ {duration > 0 ? clock(duration) : 'live'}</span>
             </span>
+            {props.map?.open_ended === true && (
+              <button
+                type="button"
+                class="control live-edge"
+                data-there={duration - view.position < LIVE_EDGE_S}
+                title="To what happens now"
+                onClick={() => seek(duration - LIVE_EDGE_S / 2)}
+              >
+                Live
+              </button>
+            )}
             <span class="stretch" />
             {choices.subtitles.length > 0 && (
               <Menu

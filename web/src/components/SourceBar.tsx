@@ -51,7 +51,7 @@ export function SourceBar({ request, begin, large, onChange, onBegin, onPlay }: 
           Play
         </button>
       </div>
-      <details class="source-more" open={large}>
+      <details class="source-more" open={large && matchMedia('(min-width: 821px)').matches}>
         <summary>Options</summary>
         <div class="source-options">
         <div class="field field-inline">

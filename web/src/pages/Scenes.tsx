@@ -177,7 +177,18 @@ function ProjectView({ project, password, onChanged }: { project: Project; passw
           </li>
         ))}
       </ul>
-      {preview !== null && <Preview project={project.projectid} tile={preview} onClose={() => setPreview(null)} />}
+      {preview !== null && (
+        <Preview
+          project={project.projectid}
+          tile={preview}
+          params={current.scenes?.[preview.id]?.encoder_params || (current.encoder_params ?? '')}
+          onClose={() => setPreview(null)}
+          onAgain={(params) => {
+            setPreview(null);
+            void act(gateway.retryScene(project.projectid, preview.id, secret, params), `Scene ${preview.id} is encoded once more.`);
+          }}
+        />
+      )}
       {deleting && (
         <DeleteProject
           name={name}
@@ -204,9 +215,20 @@ function fileOf(tile: SceneTile): string {
   return /\/([^/?#]+)(?:[?#]|$)/.exec(tile.url?.replace(/^.*\/scene\/[^/]+/, '') ?? '')?.[1] ?? `${tile.id}.ivf`;
 }
 
-/** Plays one scene as it was encoded. */
-function Preview({ project, tile, onClose }: { project: string; tile: SceneTile; onClose: () => void }) {
+interface PreviewProps {
+  readonly project: string;
+  readonly tile: SceneTile;
+  /** With which it was encoded. */
+  readonly params: string;
+  readonly onClose: () => void;
+  /** It is to be encoded anew, with these parameters. */
+  readonly onAgain: (params: string) => void;
+}
+
+/** Plays one scene as it was encoded, and has it encoded anew. */
+function Preview({ project, tile, params: before, onClose, onAgain }: PreviewProps) {
   const { gateway } = useShared();
+  const [params, setParams] = useState(before);
   const video = useRef<HTMLVideoElement>(null);
   const [error, setError] = useState<string | null>(null);
   useEffect(() => {
@@ -236,6 +258,21 @@ function Preview({ project, tile, onClose }: { project: string; tile: SceneTile;
         {tile.kbps === null ? '' : ` · ${Math.round(tile.kbps)} kbit/s`}
         {tile.quality === null ? '' : ` · quality ${tile.quality.toFixed(1)}`}
       </p>
+      <form
+        class="again"
+        onSubmit={(event) => {
+          event.preventDefault();
+          onAgain(params.trim());
+        }}
+      >
+        <div class="field">
+          <label for="scene-params">Parameters of this scene</label>
+          <input id="scene-params" type="text" spellcheck={false} value={params} onInput={(event) => setParams(event.currentTarget.value)} />
+        </div>
+        <button type="submit" class="button">
+          Encode it again
+        </button>
+      </form>
     </Dialog>
   );
 }

@@ -199,7 +199,7 @@ export function Watch({ active, onKeys, onMake }: Props) {
                   </button>
                 )}
                 {streamUrl !== null && (
-                  <button type="button" class="button" onClick={() => setElsewhere(true)}>
+                  <button type="button" class="button" onClick={() => (jobs.share(), setElsewhere(true))}>
                     <DevicesIcon />
                     <span>Elsewhere</span>
                   </button>
