@@ -186,6 +186,8 @@ fn expand_home(config: &mut Config, home: &Path) {
     config.sources.roots.iter_mut().for_each(expand);
     expand(&mut config.transcoding.temp_directory);
     expand(&mut config.storage.directory);
+    let state = &mut config.security.state_directory;
+    state.iter_mut().for_each(expand);
     config.logging.file.iter_mut().for_each(expand);
     for tool in [
         &mut config.transcoding.ffmpeg_path,

@@ -28,17 +28,20 @@ fn body(mode: &str, format: &str, video: &str, audio: &str) -> Value {
     json!({"source": "film.mkv", "mode": mode, "output": output})
 }
 
-/// Codec names as ffprobe says them; what is copied stays.
-fn wanted(video: &str, audio: &str) -> [String; 2] {
+/// Codec names as ffprobe says them, sorted; what is copied stays.
+fn wanted(video: &str, audio: &str) -> Vec<String> {
     let video = match video {
         "h265" => "hevc",
         "copy" => "h264",
         other => other,
     };
     let audio = if audio == "copy" { "aac" } else { audio };
-    [video.to_owned(), audio.to_owned()]
+    let mut names = vec![video.to_owned(), audio.to_owned()];
+    names.sort();
+    names
 }
 
+/// Those of a file or stream, which playlists name once more for each program.
 fn codecs(input: &str) -> Vec<String> {
     let args = [
         "-v",
@@ -55,6 +58,7 @@ fn codecs(input: &str) -> Vec<String> {
         .split_whitespace()
         .map(|n| n.trim_end_matches(',').to_owned())
         .collect();
+    names.sort();
     names.dedup();
     names
 }
