@@ -73,7 +73,8 @@ pub async fn run(parts: EngineParts) {
     });
     for _ in 0..concurrency {
         let engine = engine.clone();
-        tracker.spawn(async move { engine.work().await });
+        // On the heap: it holds everything that a job is made with.
+        tracker.spawn(async move { Box::pin(engine.work()).await });
     }
 }
 
