@@ -124,6 +124,9 @@ impl Opener {
             }
         }
         let file = batch_file(plan.format);
+        if file.name.ends_with(".m3u8") {
+            name_header(&folder.join(file.name), &order.base_url).await?;
+        }
         if self.files.looks_over {
             let looked = look_over(folder, file).await;
             looked.map_err(SessionError::Encoder)?;
@@ -134,6 +137,16 @@ impl Opener {
             accelerator: plan.accelerator(),
         })
     }
+}
+
+/// ffmpeg puts `base_url` before the names of segments, but not before that of their header.
+async fn name_header(playlist: &Path, base_url: &str) -> Result<(), SessionError> {
+    let gone = |_: std::io::Error| {
+        SessionError::Encoder("it ended well, but its playlist cannot be read".into())
+    };
+    let list = tokio::fs::read_to_string(playlist).await.map_err(gone)?;
+    let named = list.replace("#EXT-X-MAP:URI=\"", &format!("#EXT-X-MAP:URI=\"{base_url}"));
+    tokio::fs::write(playlist, named).await.map_err(gone)
 }
 
 struct Pass<'a> {
