@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{RequestLabels, RouteLabels};
 
+use super::links::TOKEN_PARAMETER;
 use super::presence::Peer;
 use super::state::AppState;
 
@@ -282,7 +283,7 @@ fn is_secret(name: &str) -> bool {
         "auth",
         "credential",
     ];
-    words.iter().any(|word| name.contains(word))
+    name == TOKEN_PARAMETER || words.iter().any(|word| name.contains(word))
 }
 
 fn shown_value(value: Cow<'_, str>) -> Cow<'_, str> {
@@ -313,6 +314,7 @@ mod tests {
             ("t=1&width=3", "t=1&width=3"),
             ("api_key=abc&a=b", "api_key=***&a=b"),
             ("Token=abc", "Token=***"),
+            ("gst=abc&t=1", "gst=***&t=1"),
             ("X-Amz-Signature=abc", "X-Amz-Signature=***"),
             (
                 "url=https%3A%2F%2Fu%3Ap%40h%2Ff.mp4%3Fsig%3D1%23x",

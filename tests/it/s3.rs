@@ -17,6 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -36,10 +37,12 @@ impl Door {
         let port = listener.local_addr().unwrap().port();
         let open = CancellationToken::new();
         let until = open.clone();
-        tokio::spawn(async move {
+        let connections = TaskTracker::new();
+        let tasks = connections.clone();
+        connections.spawn(async move {
             while let Some(Ok((mut here, _))) = until.run_until_cancelled(listener.accept()).await {
                 let until = until.clone();
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     let mut there = TcpStream::connect(server).await.unwrap();
                     let passing = tokio::io::copy_bidirectional(&mut here, &mut there);
                     until.run_until_cancelled(passing).await
