@@ -334,7 +334,7 @@ mod tests {
             told,
             [
                 "hardware.gpu: unknown key; hardware has prefer_hw_accel, fallback_to_software, \
-                 nvenc_preset, qsv_preset, vaapi_device (f.yaml)"
+                 nvenc_preset, qsv_preset, videotoolbox_preset, vaapi_device (f.yaml)"
                     .into(),
                 "limits: must be a mapping of keys, is 3 (f.yaml)".into(),
                 "logging.format: must be json or text, is xml (environment GHOSTSTREAM__LOGGING__FORMAT)".into(),
