@@ -11,6 +11,6 @@ mod webvtt;
 pub use live_list::{LiveList, is_chunk_name, is_list_name, live_master, playable_master};
 pub use playlist::{MasterEntry, MediaPlaylist, PlaylistKind, master_playlist};
 pub use schedule::{Action, Ending, HeadId, Scheduler, WaiterId};
-pub use timeline::{AudioCuts, Grid, SegmentTimeline};
+pub use timeline::{Grid, SegmentTimeline};
 pub use uploaded::{ByteSpan, SingleFile, SpanSegment, UploadedError};
 pub use webvtt::{Cue, parse_webvtt, webvtt_segment};

@@ -268,30 +268,6 @@ fn nearest_within(sorted: &[i64], target: i64, reach: i64) -> Option<i64> {
         .filter(|k| (k - target).abs() <= reach)
 }
 
-/// Which audio frames belong to which segment of a video timeline: a frame belongs to the segment
-/// in which it starts. Exact; no frame is left out or listed twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AudioCuts {
-    pub grid: Grid,
-}
-
-impl AudioCuts {
-    pub fn new(sample_rate: u32, frame_samples: u32) -> Self {
-        AudioCuts {
-            grid: Grid::audio_frames(sample_rate, frame_samples),
-        }
-    }
-
-    /// First audio frame of `segment`; for `segment == len()` the number of frames in all.
-    pub fn start(&self, timeline: &SegmentTimeline, segment: u32) -> i64 {
-        timeline.grid.ceil_in(timeline.start(segment), self.grid)
-    }
-
-    pub fn frames(&self, timeline: &SegmentTimeline, segment: u32) -> i64 {
-        self.start(timeline, segment.saturating_add(1)) - self.start(timeline, segment)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,17 +343,16 @@ mod tests {
         #[test]
         fn audio_frames_tile_it_too(i in 0usize..6, total in 1i64..100_000, rate in 0usize..3) {
             let t = SegmentTimeline::fixed(grid(i), total, 4.0, &[]);
-            let cuts = AudioCuts::new([48_000, 44_100, 22_050][rate], 1024);
-            prop_assert_eq!(cuts.start(&t, 0), 0);
-            let mut sum = 0;
+            // A frame belongs to the segment in which it begins.
+            let frames = Grid::audio_frames([48_000, 44_100, 22_050][rate], 1024);
+            let first = |s: u32| t.grid().ceil_in(t.start(s), frames);
+            prop_assert_eq!(first(0), 0);
             for s in 0..t.len() {
-                let first = cuts.start(&t, s);
-                prop_assert!(cuts.grid.seconds(first) >= grid(i).seconds(t.start(s)) - 1e-9);
-                prop_assert!(cuts.grid.seconds(first - 1) < grid(i).seconds(t.start(s)));
-                sum += cuts.frames(&t, s);
+                prop_assert!(frames.seconds(first(s)) >= grid(i).seconds(t.start(s)) - 1e-9);
+                prop_assert!(frames.seconds(first(s) - 1) < grid(i).seconds(t.start(s)));
+                prop_assert!(first(s) <= first(s + 1));
             }
-            prop_assert_eq!(sum, cuts.start(&t, t.len()));
-            prop_assert!(cuts.grid.seconds(sum) >= grid(i).seconds(total) - 1e-9);
+            prop_assert!(frames.seconds(first(t.len())) >= grid(i).seconds(total) - 1e-9);
         }
 
         #[test]
