@@ -105,6 +105,34 @@ pub struct FrameRate {
 impl FrameRate {
     /// 25 pictures a second, for sources that do not say.
     pub const PAL: FrameRate = FrameRate { num: 25, den: 1 };
+    /// What cameras, broadcasters and screens use.
+    pub const USUAL: [FrameRate; 9] = [
+        FrameRate {
+            num: 24_000,
+            den: 1001,
+        },
+        FrameRate { num: 24, den: 1 },
+        FrameRate::PAL,
+        FrameRate {
+            num: 30_000,
+            den: 1001,
+        },
+        FrameRate { num: 30, den: 1 },
+        FrameRate { num: 50, den: 1 },
+        FrameRate {
+            num: 60_000,
+            den: 1001,
+        },
+        FrameRate { num: 60, den: 1 },
+        FrameRate { num: 15, den: 1 },
+    ];
+
+    /// The usual rate that `per_second` stands for, which was rounded on its way (2997/100, whole
+    /// nanoseconds).
+    pub fn usual(per_second: f64) -> Option<FrameRate> {
+        let mut rates = Self::USUAL.into_iter();
+        rates.find(|usual| (per_second / usual.as_f64() - 1.0).abs() < 2e-5)
+    }
 
     /// `None` when either part is zero.
     pub fn new(num: u32, den: u32) -> Option<Self> {

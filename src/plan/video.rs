@@ -213,17 +213,6 @@ impl VideoPlan {
 const MAX_FPS: f64 = 61.0;
 /// Slide shows are raised to this rate, so that a segment has enough pictures to be cut.
 const MIN_FPS: f64 = 5.0;
-const STANDARD_RATES: [(u32, u32); 9] = [
-    (24_000, 1001),
-    (24, 1),
-    (25, 1),
-    (30_000, 1001),
-    (30, 1),
-    (50, 1),
-    (60_000, 1001),
-    (60, 1),
-    (15, 1),
-];
 
 /// The constant frame rate onto whose grid a source's pictures are put: its own rate when it has
 /// one, the nearest usual rate for variable ones.
@@ -251,14 +240,11 @@ pub(super) fn output_rate(video: &VideoStream) -> FrameRate {
 const RATE_25: FrameRate = FrameRate::PAL;
 
 fn nearest_standard(rate: FrameRate) -> FrameRate {
-    let off = |(n, d): &(u32, u32)| (rate.as_f64() / (f64::from(*n) / f64::from(*d)) - 1.0).abs();
-    let best = STANDARD_RATES
-        .iter()
+    let off = |usual: &FrameRate| (rate.as_f64() / usual.as_f64() - 1.0).abs();
+    let best = FrameRate::USUAL
+        .into_iter()
         .min_by(|a, b| off(a).total_cmp(&off(b)));
-    match best {
-        Some(s) if off(s) <= 0.04 => FrameRate::new(s.0, s.1).unwrap_or(rate),
-        _ => rate,
-    }
+    best.filter(|usual| off(usual) <= 0.04).unwrap_or(rate)
 }
 
 /// Fractions such as 2997/100 or 500000/20833 stand for a usual rate; a track's timescale should
@@ -267,13 +253,7 @@ fn simplified(rate: FrameRate) -> FrameRate {
     if rate.num() <= 120_000 && rate.den() <= 1001 {
         return rate;
     }
-    for (n, d) in STANDARD_RATES {
-        let standard = f64::from(n) / f64::from(d);
-        if (rate.as_f64() / standard - 1.0).abs() < 2e-5 {
-            return FrameRate::new(n, d).unwrap_or(rate);
-        }
-    }
-    thousandths(rate)
+    FrameRate::usual(rate.as_f64()).unwrap_or_else(|| thousandths(rate))
 }
 
 /// A rate whose parts leave room for calculating with them.

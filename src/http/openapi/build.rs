@@ -12,6 +12,8 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 
+use super::super::links::TOKEN_PARAMETER;
+
 /// What a value looks like.
 pub(in super::super) type Shape = RefOr<Schema>;
 
@@ -215,6 +217,12 @@ impl Described {
     /// A parameter of the query that may be left out.
     pub(in super::super) fn query(self, name: &str, text: &str, shape: Shape) -> Self {
         self.parameter(ParameterIn::Query, name, text, shape)
+    }
+
+    /// The parameter that addresses which were handed out carry.
+    pub(in super::super) fn signed(self) -> Self {
+        let what = "Signature of an address that was handed out, instead of the key";
+        self.query(TOKEN_PARAMETER, what, text())
     }
 
     /// A header that may be left out.

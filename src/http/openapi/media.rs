@@ -138,11 +138,7 @@ pub(super) fn describe() -> Vec<Described> {
                 "Number of a sheet, which is then the answer",
                 whole("From 0", 0, 172_800),
             )
-            .query(
-                "gst",
-                "Signature of an address that a list names, instead of the key",
-                text(),
-            ),
+            .signed(),
             "The list, or a sheet",
             &[
                 "text/vtt",

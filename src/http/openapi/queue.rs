@@ -357,11 +357,7 @@ fn artifacts() -> Vec<Described> {
             "artifact",
             "The result of a job",
         ))
-        .query(
-            "gst",
-            "Signature of an address that was handed out, instead of the key",
-            text(),
-        )
+        .signed()
         .header("Range", "Part of it", text_of("`bytes=0-99`"))
         .header(
             "If-Range",

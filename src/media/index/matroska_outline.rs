@@ -7,19 +7,6 @@ use super::outline::{guessed_audio, guessed_video, probe_of};
 use crate::base::{FrameRate, MediaTime, Resolution};
 use crate::media::{AudioStream, SourceProbe, VideoStream};
 
-/// Rates that a distance of pictures in whole nanoseconds may stand for.
-const RATES: [(u32, u32); 9] = [
-    (24_000, 1001),
-    (24, 1),
-    (25, 1),
-    (30_000, 1001),
-    (30, 1),
-    (50, 1),
-    (60_000, 1001),
-    (60, 1),
-    (15, 1),
-];
-
 /// What was read so far.
 #[derive(Debug, Default)]
 pub(super) struct Header {
@@ -185,15 +172,11 @@ fn picture_track(entry: &[u8], index: u32) -> Option<VideoStream> {
         height.checked_mul(coded.width)?,
     );
     let ns = child(entry, id::DEFAULT_DURATION).and_then(uint)?;
-    let rate = 1e9 / ns as f64;
-    let (num, den) = RATES.into_iter().find(|(n, d)| {
-        let usual = f64::from(*n) / f64::from(*d);
-        (rate / usual - 1.0).abs() < 2e-5
-    })?;
+    let rate = FrameRate::usual(1e9 / ns as f64)?;
     is_progressive.then_some(VideoStream {
         default: is_default(entry),
         sample_aspect,
-        ..guessed_video(index, codec, coded, FrameRate::new(num, den)?)
+        ..guessed_video(index, codec, coded, rate)
     })
 }
 

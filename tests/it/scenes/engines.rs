@@ -193,28 +193,8 @@ fn single_run(name: &str, params: &str, source: &Path, folder: &Path) -> Vec<f64
 
 /// Encodes with the real program as an unmodified worker does.
 fn encode_for_real(name: &str, given: &Given, folder: &Path) -> Vec<u8> {
-    let segment = folder.join("real.mkv");
-    std::fs::write(&segment, &given.answer.body).unwrap();
-    let (pipe, log, out) = (
-        folder.join("real.y4m"),
-        folder.join("real.log"),
-        folder.join("real.ivf"),
-    );
-    crate::app::ffmpeg(&[
-        "-i",
-        segment.to_str().unwrap(),
-        "-strict",
-        "-1",
-        "-pix_fmt",
-        "yuv420p",
-        "-vf",
-        "select=gte(n\\,0)",
-        "-vframes",
-        &given.header("frames"),
-        "-f",
-        "yuv4mpegpipe",
-        pipe.to_str().unwrap(),
-    ]);
+    let pipe = piped(given, folder);
+    let (log, out) = (folder.join("real.log"), folder.join("real.ivf"));
     for pass in ["--pass=1", "--pass=2"] {
         #[expect(clippy::disallowed_methods, reason = "the worker's encoder")]
         let run = Command::new(name)

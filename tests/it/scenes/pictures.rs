@@ -21,25 +21,9 @@ fn pictures(path: &Path, args: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// As an unmodified worker hands the pictures of a segment to its encoder.
-fn piped(given: &Given, folder: &Path) -> Vec<String> {
-    let (segment, pipe) = (folder.join("seen.mkv"), folder.join("seen.y4m"));
-    std::fs::write(&segment, &given.answer.body).unwrap();
-    ffmpeg(&[
-        "-i",
-        segment.to_str().unwrap(),
-        "-strict",
-        "-1",
-        "-pix_fmt",
-        "yuv420p",
-        "-vf",
-        "select=gte(n\\,0)",
-        "-vframes",
-        &given.header("frames"),
-        "-f",
-        "yuv4mpegpipe",
-        pipe.to_str().unwrap(),
-    ]);
+/// What the encoder of an unmodified worker sees of a segment.
+fn seen(given: &Given, folder: &Path) -> Vec<String> {
+    let pipe = piped(given, folder);
     pictures(&pipe, &["-fps_mode", "passthrough"])
 }
 
@@ -96,7 +80,7 @@ async fn workers_see_every_picture_once() {
             given.push(next);
         }
         given.sort_by(|a, b| a.scene.cmp(&b.scene));
-        let seen: Vec<String> = given.iter().flat_map(|g| piped(g, folder)).collect();
+        let seen: Vec<String> = given.iter().flat_map(|g| seen(g, folder)).collect();
         let wanted = pictures(&path, &["-fps_mode", "passthrough"]);
         assert_eq!(seen.len(), wanted.len(), "{name}");
         let wrong = seen.iter().zip(&wanted).position(|(s, w)| s != w);
@@ -128,7 +112,7 @@ async fn the_full_range_of_a_source_is_kept() {
     let unchanged = "scale=in_range=limited:out_range=limited,format=yuv420p";
     let args = ["-fps_mode", "passthrough", "-vf", unchanged];
     let wanted = pictures(&path, &args);
-    assert_eq!(piped(&given, app.folder.path()), wanted[..50]);
+    assert_eq!(seen(&given, app.folder.path()), wanted[..50]);
     work(&app, app.folder.path(), Generation::Third).await;
     until_status(&app, "f", "complete").await;
     let show = [

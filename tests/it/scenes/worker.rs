@@ -1,6 +1,6 @@
 //! A scripted worker, in the words of both generations.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -149,18 +149,13 @@ pub(crate) fn check_segment(given: &Given, folder: &Path, rate: f64) {
     }
 }
 
-/// Encodes what was given as the worker's encoder would, as far as the gateway can tell.
-pub(crate) fn encode(given: &Given, folder: &Path) -> Vec<u8> {
-    let (segment, out) = (folder.join("in.mkv"), folder.join("out.ivf"));
+/// The raw pictures that an unmodified worker hands to its encoder, at the rate of the file.
+pub(crate) fn piped(given: &Given, folder: &Path) -> PathBuf {
+    let (segment, pipe) = (folder.join("in.mkv"), folder.join("pipe.y4m"));
     std::fs::write(&segment, &given.answer.body).unwrap();
-    let (from, to) = (segment.to_str().unwrap(), out.to_str().unwrap());
-    let frames = given.header("frames");
-    // As the worker's pipe: raw pictures at the rate of the file.
-    let pipe = folder.join("pipe.y4m");
-    let pipe = pipe.to_str().unwrap();
     ffmpeg(&[
         "-i",
-        from,
+        segment.to_str().unwrap(),
         "-strict",
         "-1",
         "-pix_fmt",
@@ -168,11 +163,18 @@ pub(crate) fn encode(given: &Given, folder: &Path) -> Vec<u8> {
         "-vf",
         "select=gte(n\\,0)",
         "-vframes",
-        &frames,
+        &given.header("frames"),
         "-f",
         "yuv4mpegpipe",
-        pipe,
+        pipe.to_str().unwrap(),
     ]);
+    pipe
+}
+
+/// Encodes what was given as the worker's encoder would, as far as the gateway can tell.
+pub(crate) fn encode(given: &Given, folder: &Path) -> Vec<u8> {
+    let (pipe, out) = (piped(given, folder), folder.join("out.ivf"));
+    let (pipe, to) = (pipe.to_str().unwrap(), out.to_str().unwrap());
     let codec = match given.header("encoder").as_str() {
         "aom" => &[
             "-c:v",
