@@ -60,6 +60,10 @@ class Recipe:
         end = self.frames(seconds)
         return [re.sub(r"(\btrim=start_pts=0:end_pts=)\d+", rf"\g<1>{end}", w) for w in self._whole(self.video)]
 
+    def video_whole(self):
+        """The gateway's own command. An encoder that goes on looks ahead where one that ends gives all it has."""
+        return self._whole(self.video)
+
     def audio_from_zero(self, seconds):
         frames = -(-Fraction(seconds).limit_denominator(1000) * self.sample_rate // 1024)
         end = int(frames) * 1024
@@ -108,6 +112,26 @@ def run(*commands):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu
+
+
+def until_pictures(command, count):
+    """Seconds until a command that writes each picture as a fragment of its own has written `count` of them."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        found, tail = 0, b""
+        while found < count:
+            piece = process.stdout.read1(1 << 16)
+            if not piece:
+                raise SystemExit(f"bench: {found} of {count} pictures: {shlex.join(command)}\n{process.stderr.read().decode()[-500:]}")
+            piece = tail + piece
+            found += piece.count(b"moof")
+            # The mark may lie across two reads.
+            tail = piece[-3:]
+        return time.monotonic() - began
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def first_byte(command):

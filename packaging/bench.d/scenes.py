@@ -14,7 +14,7 @@ ENCODERS = {
 
 
 def project(gateway, source, encoder, name):
-    """Seconds from the request to the joined file, of these until scenes are handed out and for joining; scenes."""
+    """Seconds from the request to the joined file, of these until the first scene is at work and for joining; scenes."""
     began = time.monotonic()
     body = {"input": [source], "encoder": encoder, "encoder_params": ENCODERS[encoder][0], "id": name}
     answer = gateway.json("POST", "/api/add_project", body)
@@ -23,7 +23,7 @@ def project(gateway, source, encoder, name):
     ready = encoded = None
     while True:
         state = gateway.json("GET", f"/api/get_project/{name}")
-        if state["status"] == "ready" and ready is None:
+        if (state["workers"] or state["status"] == "ready") and ready is None:
             ready = time.monotonic() - began
         if state["total_jobs"] and state["jobs"] == 0 and encoded is None:
             encoded = time.monotonic() - began

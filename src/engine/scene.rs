@@ -186,6 +186,7 @@ impl SceneShop<'_> {
             encoder: spec.encoder,
             encoder_params: &spec.encoder_params,
             ffmpeg_params: &spec.ffmpeg_params,
+            lead: spec.lead,
             frames: spec.frames,
             rate: spec.rate,
             quantiser,
@@ -251,7 +252,7 @@ impl SceneShop<'_> {
     async fn measure(&self, measuring: Measuring, encoded: &Path) -> Result<f64, Failure> {
         let file = encoded.file_name().unwrap_or_default().to_string_lossy();
         let (original, encoded) = (self.input(self.segment)?, self.input(&file)?);
-        let run = measuring.run(&self.spec.ffmpeg_params);
+        let run = measuring.run(&self.spec.ffmpeg_params, self.spec.lead, self.spec.frames);
         let command = picture_command(&self.opener.tools, &original, Some(&encoded), &run);
         let mut text = Vec::new();
         let mut output = |bytes: &[u8]| text.extend_from_slice(bytes);

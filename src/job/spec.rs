@@ -51,8 +51,12 @@ pub struct SceneSpec {
     pub project: String,
     /// Five digits or more.
     pub scene: String,
-    /// Name of the artifact that holds the pictures without loss.
+    /// Name of the artifact that holds the pictures as the source has them.
     pub segment: String,
+    /// Pictures of the segment before the first one of the scene; what lies behind its last one is not of
+    /// it either.
+    #[serde(default)]
+    pub lead: u32,
     pub frames: u32,
     pub rate: FrameRate,
     pub encoder: SceneEncoder,

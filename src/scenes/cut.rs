@@ -1,6 +1,6 @@
 //! Cutting scenes out of a source, each into a segment that any worker can decode.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::package::matroska::{count_packets, retime, set_tick};
 use crate::plan::Invocation;
 use crate::plan::scenes::{
     CutGroup, FramePick, FrameScore, SceneSpan, copy_group, cut_group, cut_groups, may_be_copied,
-    ticks_per_frame,
+    surrounded, surroundings, ticks_per_frame,
 };
 
 use super::error::StepError;
 use super::files::{own_input, store_file};
 use super::grain::part_grain;
-use super::project::{Project, Stage, scene_name};
+use super::project::{Project, SceneCut, Stage, scene_name};
 use super::service::Scenes;
-use super::split::{Source, open, queue, segment_name, times};
+use super::split::{Source, around_name, open, queue, segment_name, times};
 use super::table::Step;
 
 /// Groups of scenes that are cut at one time, for one project.
@@ -31,7 +31,8 @@ const CUTTING: usize = 2;
 /// Longest time that decoding a copied scene may take.
 const DECODE_WITHIN: Duration = Duration::from_secs(600);
 
-/// Cuts out what is not cut out yet, and queues all scenes.
+/// Cuts out what is not cut out yet. What is cut out is queued at once: the first scenes are encoded while
+/// the last are still cut.
 pub(super) async fn cut(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError> {
     let _permit = scenes
         .preparing
@@ -52,6 +53,7 @@ pub(super) async fn cut(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError>
     source.mark_keys(&mut frames);
     let groups = cut_groups(&project.scenes, &frames, may_be_copied(&source.video));
     scenes.set_step(id, Step::Cutting(0));
+    part_grain(scenes, &project).await?;
     let (project, source) = (Arc::new(project), Arc::new(source));
     let frames = Arc::new(frames);
     let cutting = groups.into_iter().map(|group| {
@@ -69,18 +71,20 @@ pub(super) async fn cut(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError>
         .buffer_unordered(CUTTING)
         .try_collect::<()>()
         .await?;
-    part_grain(scenes, &project).await?;
-    queue(scenes, id, &project).await?;
-    let now = scenes.dispatcher.now();
-    scenes
-        .update(id, |p| {
-            p.stage = Stage::Ready;
-            p.encode_began = Some(now);
-        })
-        .await?;
+    scenes.update(id, |p| p.stage = Stage::Ready).await?;
     scenes.set_step(id, Step::None);
     scenes.reconcile(id).await?;
     Ok(())
+}
+
+/// What copied segments hold.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// One scene each. Workers elsewhere take them as they are, so each is decoded once to see that it can be.
+    Alone,
+    /// A scene and what lies around it. Our own engines count what they make of it; where it is not the
+    /// scene, it is cut out without loss ([`Scenes::cut_anew`]).
+    Around,
 }
 
 struct Cut {
@@ -94,17 +98,75 @@ struct Cut {
 
 impl Cut {
     async fn cut(self) -> Result<(), StepError> {
-        if !self.is_there().await? {
-            let missing = match self.group.pick {
-                FramePick::Copied { behind_us } => self.copy(behind_us).await?,
-                _ => (0..self.group.spans.len()).collect(),
-            };
-            for group in self.group.decoded(&missing, &self.frames) {
-                self.decode(&group).await?;
-            }
+        let mut missing = self.missing().await?;
+        if let FramePick::Copied { behind_us } = self.group.pick
+            && self.project.is_for_workers()
+            && !missing.is_empty()
+        {
+            let copied = self.copy(&self.group, behind_us, Kind::Alone).await?;
+            missing.retain(|place| !copied.contains(place));
+        }
+        let (missing, mut cuts) = self.copy_around(missing).await?;
+        for group in self.group.decoded(&missing, &self.frames) {
+            self.decode(&group).await?;
+            let numbers = group.first..group.first + group.spans.len();
+            cuts.extend(numbers.map(|nth| (nth, SceneCut::Lossless)));
+        }
+        if !cuts.is_empty() {
+            let note = |p: &mut Project| p.cuts.extend(cuts);
+            self.scenes.update(&self.id, note).await?;
         }
         self.scenes.more_cut(&self.id, self.group.spans.len());
-        Ok(())
+        self.offer().await
+    }
+
+    /// Queues the scenes of the group.
+    async fn offer(&self) -> Result<(), StepError> {
+        let (scenes, id) = (&self.scenes, &self.id);
+        let has_begun = scenes.project(id).is_some_and(|p| p.encode_began.is_some());
+        if !has_begun {
+            let now = scenes.dispatcher.now();
+            let begin = |p: &mut Project| p.encode_began = p.encode_began.or(Some(now));
+            scenes.update(id, begin).await?;
+        }
+        let which = self.group.first..self.group.first + self.group.spans.len();
+        queue(scenes, id, which).await
+    }
+
+    /// Copies those of `missing` that only our own engines encode, with what lies around them: they need no
+    /// segment of their own. The rest, and how the others were cut out.
+    async fn copy_around(
+        &self,
+        missing: Vec<usize>,
+    ) -> Result<(Vec<usize>, BTreeMap<usize, SceneCut>), StepError> {
+        let mut cuts = BTreeMap::new();
+        if self.project.is_for_workers() || !may_be_copied(&self.source.video) {
+            return Ok((missing, cuts));
+        }
+        let mut rest = Vec::new();
+        for place in missing {
+            let nth = self.group.first + place;
+            let was_tried = self.project.cuts.get(&nth) == Some(&SceneCut::Lossless);
+            let around = surroundings(self.group.spans[place], &self.frames);
+            let Some(around) = around.filter(|_| !was_tried) else {
+                rest.push(place);
+                continue;
+            };
+            let group = surrounded(nth, around, &self.frames);
+            let FramePick::Copied { behind_us } = group.pick else {
+                continue;
+            };
+            if self.copy(&group, behind_us, Kind::Around).await?.is_empty() {
+                rest.push(place);
+                continue;
+            }
+            let cut = SceneCut::Around {
+                lead: around.lead,
+                pictures: around.whole.frames,
+            };
+            cuts.insert(nth, cut);
+        }
+        Ok((rest, cuts))
     }
 
     async fn decode(&self, group: &CutGroup) -> Result<(), StepError> {
@@ -123,17 +185,18 @@ impl Cut {
         segment_name(&self.project, nth).ok_or(StepError::Cancelled)
     }
 
-    /// An earlier process may have cut it.
-    async fn is_there(&self) -> Result<bool, StepError> {
-        for nth in 0..self.group.spans.len() {
-            let name = self.name(self.group.first + nth)?;
+    /// Places in the group of the scenes that no earlier process has cut out.
+    async fn missing(&self) -> Result<Vec<usize>, StepError> {
+        let mut missing = Vec::new();
+        for place in 0..self.group.spans.len() {
+            let name = self.name(self.group.first + place)?;
             match self.scenes.artifacts.facts(&name).await {
                 Ok(_) => {}
-                Err(ArtifactError::NotFound) => return Ok(false),
+                Err(ArtifactError::NotFound) => missing.push(place),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(true)
+        Ok(missing)
     }
 
     fn rate(&self) -> FrameRate {
@@ -156,10 +219,13 @@ impl Cut {
             .await
     }
 
-    /// Copies scenes out of the source, as far as they can be decoded alone: the places in the group of
-    /// those that cannot.
-    async fn copy(&self, behind_us: Option<i64>) -> Result<Vec<usize>, StepError> {
-        let group = &self.group;
+    /// Copies the scenes of `group` out of the source, as far as they can be decoded alone; their places.
+    async fn copy(
+        &self,
+        group: &CutGroup,
+        behind_us: Option<i64>,
+        kind: Kind,
+    ) -> Result<Vec<usize>, StepError> {
         let folder = self.scenes.temp_folder().await?;
         let start = self.source.facts.probe.start_time;
         let begin = |span: &SceneSpan| self.times_of(*span).first().copied();
@@ -170,31 +236,39 @@ impl Cut {
             Ok(()) => {}
             Err(StepError::Failed(reason)) => {
                 tracing::info!(project = self.id, reason, "scenes cannot be copied");
-                return Ok((0..group.spans.len()).collect());
+                return Ok(Vec::new());
             }
             Err(error) => return Err(error),
         }
-        let mut missing: BTreeSet<usize> = (0..group.spans.len()).collect();
+        let mut copied = Vec::new();
         for file in 0.. {
             let name = format!("{file:05}.mkv");
             let path = folder.path().join(&name);
             if !tokio::fs::try_exists(&path).await? {
                 break;
             }
-            let Some(place) = self.place_of_copy(path.clone()).await? else {
+            let Some(place) = self.place_of_copy(group, path.clone()).await? else {
                 continue;
             };
-            if self.decodes_alone(folder.path(), &name, place).await? {
-                let name = self.name(group.first + place)?;
-                store_file(&self.scenes.artifacts, &name, &path).await?;
-                missing.remove(&place);
-            }
+            let nth = group.first + place;
+            let name = match kind {
+                Kind::Alone => {
+                    let frames = group.spans[place].frames;
+                    if !self.decodes_alone(folder.path(), &name, frames).await? {
+                        continue;
+                    }
+                    self.name(nth)?
+                }
+                Kind::Around => around_name(&self.project, nth).ok_or(StepError::Cancelled)?,
+            };
+            store_file(&self.scenes.artifacts, &name, &path).await?;
+            copied.push(place);
         }
-        if !missing.is_empty() {
-            let count = missing.len();
+        if copied.len() != group.spans.len() {
+            let count = group.spans.len() - copied.len();
             tracing::debug!(project = self.id, count, "scenes are not copied");
         }
-        Ok(missing.into_iter().collect())
+        Ok(copied)
     }
 
     /// Times of the pictures of a scene, microseconds.
@@ -205,7 +279,11 @@ impl Cut {
     }
 
     /// Puts a copy on its constant grid; the scene of the group whose pictures it holds, all and no others.
-    async fn place_of_copy(&self, path: PathBuf) -> Result<Option<usize>, StepError> {
+    async fn place_of_copy(
+        &self,
+        group: &CutGroup,
+        path: PathBuf,
+    ) -> Result<Option<usize>, StepError> {
         let rate = self.rate();
         let work = move || {
             let mut file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -228,7 +306,7 @@ impl Cut {
             let wanted = self.times_of(**span);
             wanted.len() == times_ms.len() && wanted.iter().zip(&times_ms).all(|(w, t)| same(w, t))
         };
-        let mut spans = self.group.spans.iter();
+        let mut spans = group.spans.iter();
         Ok(spans.position(|span| is_it(&span)))
     }
 
@@ -237,13 +315,12 @@ impl Cut {
         &self,
         folder: &Path,
         file: &str,
-        place: usize,
+        frames: u32,
     ) -> Result<bool, StepError> {
         let input = own_input(folder, file).ok_or(StepError::Cancelled)?;
         let (tools, launcher) = (&self.scenes.opener.tools, &self.scenes.opener.launcher);
         let decoded = count_frames(tools, launcher, &input, DECODE_WITHIN).await;
-        let frames = u64::from(self.group.spans[place].frames);
-        Ok(decoded.is_ok_and(|d| d.frames == frames && d.fault.is_none()))
+        Ok(decoded.is_ok_and(|d| d.frames == u64::from(frames) && d.fault.is_none()))
     }
 
     async fn run(&self, group: &CutGroup) -> Result<(), StepError> {

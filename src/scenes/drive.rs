@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::StepError;
-use super::project::{Stage, scene_name};
+use super::project::{SceneCut, Stage, scene_name};
 use super::service::Scenes;
-use super::table::SceneState;
+use super::split::segment_name;
+use super::table::{Scene, SceneState};
 use super::{cut, join, split};
 
 /// Wait after trouble with the store.
@@ -69,27 +70,65 @@ async fn wait(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError> {
     Ok(())
 }
 
+impl Scenes {
+    /// A scene of the project that is not tried any more, if there is one, and why.
+    fn given_up(&self, id: &str) -> Option<(usize, String)> {
+        let table = self.table();
+        let scenes = &table.entries.get(id)?.scenes;
+        let nth = scenes.iter().position(|s| s.state == SceneState::GivenUp)?;
+        let why = scenes[nth].error.as_deref();
+        let why = why.unwrap_or("no reason is known");
+        Some((nth, format!("scene {}: {why}", scene_name(nth))))
+    }
+
+    /// Sends a scene back to be cut out without loss, if its segment may be the reason why it cannot be
+    /// encoded: it has more pictures than the scene, and no encoder refused its parameters.
+    async fn cut_anew(&self, id: &str, nth: usize) -> Result<bool, StepError> {
+        let project = self.project(id).ok_or(StepError::Cancelled)?;
+        let failures = {
+            let table = self.table();
+            let scene = table.entries.get(id).and_then(|e| e.scenes.get(nth));
+            scene.map_or(0, |s| s.failures)
+        };
+        if !project.has_surroundings(nth) || failures < self.settings.max_attempts {
+            return Ok(false);
+        }
+        let (job, old) = (project.job_id(nth), segment_name(&project, nth));
+        let (Some(job), Some(old)) = (job, old) else {
+            return Ok(false);
+        };
+        tracing::info!(
+            project = id,
+            scene = scene_name(nth),
+            "a scene is cut out anew"
+        );
+        self.dispatcher.forget(&job).await?;
+        self.update(id, |p| {
+            p.cuts.insert(nth, SceneCut::Lossless);
+            p.stage = Stage::Splitting;
+        })
+        .await?;
+        if let Some(entry) = self.table().entries.get_mut(id) {
+            entry.scenes[nth] = Scene::default();
+        }
+        self.artifacts.delete(&old).await?;
+        Ok(true)
+    }
+}
+
 /// Scenes are handed out until all are encoded, or one cannot be.
 async fn ready(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError> {
-    let verdict = {
+    if let Some((nth, reason)) = scenes.given_up(id) {
+        return match scenes.cut_anew(id, nth).await? {
+            true => Ok(()),
+            false => Err(StepError::Failed(reason)),
+        };
+    }
+    let (is_done, changed) = {
         let table = scenes.table();
         let entry = table.entries.get(id).ok_or(StepError::Cancelled)?;
-        let given_up = entry
-            .scenes
-            .iter()
-            .position(|s| s.state == SceneState::GivenUp);
-        if let Some(nth) = given_up {
-            let why = entry.scenes[nth].error.clone();
-            let why = why.unwrap_or_else(|| "no reason is known".to_owned());
-            Err(StepError::Failed(format!(
-                "scene {}: {why}",
-                scene_name(nth)
-            )))
-        } else {
-            Ok((entry.remaining() == 0, entry.changed.clone()))
-        }
+        (entry.remaining() == 0, entry.changed.clone())
     };
-    let (is_done, changed) = verdict?;
     if is_done {
         scenes.update(id, |p| p.stage = Stage::Joining).await?;
         return Ok(());

@@ -13,7 +13,7 @@ use crate::job::{Failure, Job, JobOutput, JobState, Proof, Refused};
 
 use super::error::{ScenesError, StepError};
 use super::files::store_file;
-use super::project::{Project, Stage, scene_name};
+use super::project::{Project, scene_name};
 use super::service::Scenes;
 use super::split::segment_name;
 use super::table::SceneState;
@@ -102,9 +102,6 @@ impl Scenes {
         let nth = entry.scene_number(&upload.scene);
         let nth = nth.ok_or((Verdict::NoSuchScene, None))?;
         let project = &entry.project;
-        if matches!(project.stage, Stage::Starting | Stage::Splitting) {
-            return Err((Verdict::NoSuchScene, None));
-        }
         let grain = upload.grain.as_deref().unwrap_or_default();
         let has_grain = !matches!(grain, "" | "0" | "False" | "false" | "None");
         if upload.encoder != project.encoder.name()
@@ -117,6 +114,7 @@ impl Scenes {
         match entry.scenes[nth].state {
             SceneState::Open => {}
             SceneState::Done(_) => return Err((Verdict::Saved, Some(nth))),
+            SceneState::Uncut => return Err((Verdict::NoSuchScene, None)),
             SceneState::GivenUp => return Err((Verdict::NoSuchScene, Some(nth))),
         }
         let job = project.job_id(nth).ok_or((Verdict::NoSuchScene, None))?;

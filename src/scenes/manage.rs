@@ -17,7 +17,7 @@ use super::grain::grain_name;
 use super::project::{PROJECTS, Project, Stage, scene_name};
 use super::service::Scenes;
 use super::split::segment_name;
-use super::table::Scene;
+use super::table::{Scene, SceneState};
 
 /// What a client wants encoded; each input becomes a project.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +95,7 @@ impl Scenes {
                 reason: None,
                 rate: None,
                 scenes: Vec::new(),
+                cuts: Default::default(),
                 scene_params: Default::default(),
                 encode_began: None,
                 completed: None,
@@ -277,12 +278,21 @@ impl Scenes {
             let table = self.table();
             let entry = table.entries.get(id).ok_or(ScenesError::NoSuchProject)?;
             let nth = entry.scene_number(scene).ok_or(ScenesError::NoSuchScene)?;
+            if entry.scenes[nth].state == SceneState::Uncut {
+                return Err(ScenesError::NotNow("the scene is not cut out"));
+            }
             let old = entry.scenes[nth].encoded().cloned();
             (nth, entry.project.clone(), old)
         };
         if matches!(project.stage, Stage::Starting | Stage::Splitting) {
             return Err(ScenesError::NotNow("the project is still being split"));
         }
+        let is_cut = |s: &Scene| s.state != SceneState::Uncut;
+        let all_are_cut = self
+            .table()
+            .entries
+            .get(id)
+            .is_some_and(|e| e.scenes.iter().all(is_cut));
         let job = project.job_id(nth).ok_or(ScenesError::NoSuchScene)?;
         // A new job: what was reported of the old one does not count any more.
         match self.dispatcher.cancel(&job).await {
@@ -294,12 +304,19 @@ impl Scenes {
             if let Some(params) = how.encoder_params {
                 p.scene_params.insert(nth, params);
             }
-            p.stage = Stage::Ready;
+            // It may have failed before all was cut out.
+            p.stage = match all_are_cut {
+                true => Stage::Ready,
+                false => Stage::Splitting,
+            };
             p.reason = None;
         })
         .await?;
         if let Some(entry) = self.table().entries.get_mut(id) {
-            entry.scenes[nth] = Scene::default();
+            entry.scenes[nth] = Scene {
+                state: SceneState::Open,
+                ..Scene::default()
+            };
         }
         let project = self.project(id).ok_or(ScenesError::NoSuchProject)?;
         let new = self.new_job(id, &project, nth);

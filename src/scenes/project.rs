@@ -49,11 +49,24 @@ pub(super) struct Project {
     /// Parameters of single scenes, by number.
     #[serde(default)]
     pub(super) scene_params: BTreeMap<usize, String>,
+    /// How scenes were cut out, by number, that could not be copied from key frame to key frame.
+    #[serde(default)]
+    pub(super) cuts: BTreeMap<usize, SceneCut>,
     #[serde(default)]
     pub(super) encode_began: Option<UnixMillis>,
     /// The joined file.
     #[serde(default)]
     pub(super) completed: Option<Completed>,
+}
+
+/// How a scene was cut out of a source that has no key frames at its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SceneCut {
+    /// By copy, between key frames: so many `pictures`, of which `lead` come before the scene.
+    Around { lead: u32, pictures: u32 },
+    /// Decoded, and stored without loss.
+    Lossless,
 }
 
 /// How far a project is. What a stage made is in the store before the next one is written.
@@ -107,6 +120,11 @@ impl Project {
     pub(super) fn params_of(&self, nth: usize) -> &str {
         let own = self.scene_params.get(&nth).filter(|p| !p.is_empty());
         own.unwrap_or(&self.encoder_params)
+    }
+
+    /// Whether the segment of a scene has more pictures than the scene.
+    pub(super) fn has_surroundings(&self, nth: usize) -> bool {
+        matches!(self.cuts.get(&nth), Some(SceneCut::Around { .. }))
     }
 
     /// As the queue counts: higher comes first.

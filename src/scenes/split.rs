@@ -1,6 +1,7 @@
 //! Finding the scenes of a source, and queueing them once they are cut out.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::artifact::ArtifactName;
@@ -8,16 +9,17 @@ use crate::ffmpeg::encoder_command;
 use crate::job::{JobSpec, NewJob, RetryPolicy, SceneSpec};
 use crate::media::{SourceLocator, VideoStream};
 use crate::plan::scenes::{
-    FrameScore, ScoreReader, detection, mark_keys, scene_spans, segment_rate,
+    FrameScore, SceneSize, ScoreReader, detection, longest_first, mark_keys, scene_spans,
+    segment_rate,
 };
 use crate::session::Facts;
 
 use super::error::StepError;
 use super::files::fetch_bytes;
 use super::grain::grain_of;
-use super::project::{Project, Stage, scene_name};
+use super::project::{Project, SceneCut, Stage, scene_name};
 use super::service::Scenes;
-use super::table::Step;
+use super::table::{SceneState, Step};
 
 /// Name of the artifact with the times of all pictures: microseconds, little-endian.
 const TIMES: &str = "times.bin";
@@ -132,22 +134,51 @@ pub(super) async fn times(
 
 /// The artifact with the pictures of a scene.
 pub(super) fn segment_name(project: &Project, nth: usize) -> Option<ArtifactName> {
+    if project.has_surroundings(nth) {
+        return around_name(project, nth);
+    }
     let file = format!("{}.mkv", scene_name(nth));
     ArtifactName::new(project.job_id(nth)?, &file).ok()
 }
 
-/// Queues the scenes that are not queued yet, the largest first: our own engines take them in this order.
-pub(super) async fn queue(scenes: &Scenes, id: &str, project: &Project) -> Result<(), StepError> {
+/// The artifact with the pictures of a scene and what lies around them. It has a name of its own: what an
+/// earlier process left is never taken for a segment that was cut in another way.
+pub(super) fn around_name(project: &Project, nth: usize) -> Option<ArtifactName> {
+    let file = format!("{}.around.mkv", scene_name(nth));
+    ArtifactName::new(project.job_id(nth)?, &file).ok()
+}
+
+/// Queues those of `which` that are not queued yet, the longest first: our own engines take them in this
+/// order.
+pub(super) async fn queue(scenes: &Scenes, id: &str, which: Range<usize>) -> Result<(), StepError> {
+    let project = &scenes.project(id).ok_or(StepError::Cancelled)?;
     let queued = scenes.dispatcher.store().owned_by(id).await?;
     let queued: BTreeSet<&str> = queued.iter().map(|j| j.id.as_str()).collect();
-    let mut numbers: Vec<usize> = (0..project.scenes.len()).collect();
-    numbers.sort_by_key(|n| std::cmp::Reverse(project.scenes[*n].frames));
-    let new = numbers
-        .into_iter()
-        .filter_map(|nth| scenes.new_job(id, project, nth));
+    let mut sizes = Vec::new();
+    for nth in which.clone() {
+        sizes.push(size(scenes, project, nth).await?);
+    }
+    let order = longest_first(&sizes).into_iter();
+    let new = order.filter_map(|place| scenes.new_job(id, project, which.start + place));
     let new: Vec<NewJob> = new.filter(|j| !queued.contains(j.id.as_str())).collect();
     scenes.dispatcher.submit_all(new).await?;
+    scenes.opened(id, which);
     Ok(())
+}
+
+async fn size(scenes: &Scenes, project: &Project, nth: usize) -> Result<SceneSize, StepError> {
+    let name = segment_name(project, nth).ok_or(StepError::Cancelled)?;
+    let stored = scenes.artifacts.facts(&name).await?.size_bytes as f64;
+    let frames = project.scenes[nth].frames;
+    let share = match project.cuts.get(&nth) {
+        Some(SceneCut::Around { pictures, .. }) => f64::from(frames) / f64::from(*pictures),
+        _ => 1.0,
+    };
+    Ok(SceneSize {
+        frames,
+        bytes: stored * share,
+        is_lossless: matches!(project.cuts.get(&nth), Some(SceneCut::Lossless)),
+    })
 }
 
 impl Scenes {
@@ -156,6 +187,10 @@ impl Scenes {
             project: id.to_owned(),
             scene: scene_name(nth),
             segment: segment_name(project, nth)?.to_string(),
+            lead: match project.cuts.get(&nth) {
+                Some(SceneCut::Around { lead, .. }) => *lead,
+                _ => 0,
+            },
             frames: project.scenes.get(nth)?.frames,
             rate: project.rate?,
             encoder: project.encoder,
@@ -171,6 +206,18 @@ impl Scenes {
             parents: Vec::new(),
             retry: RetryPolicy::at_once(self.settings.max_attempts),
         })
+    }
+
+    /// Scenes are in the queue, if nothing later is known of them.
+    pub(super) fn opened(&self, id: &str, which: Range<usize>) {
+        let mut table = self.table();
+        let entry = table.entries.get_mut(id);
+        let opened = entry.and_then(|e| e.scenes.get_mut(which));
+        for scene in opened.into_iter().flatten() {
+            if scene.state == SceneState::Uncut {
+                scene.state = SceneState::Open;
+            }
+        }
     }
 
     pub(super) fn set_step(&self, id: &str, step: Step) {

@@ -57,7 +57,9 @@ pub(super) struct Scene {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) enum SceneState {
+    /// It is not in the queue: its segment may not be there yet.
     #[default]
+    Uncut,
     Open,
     Done(Encoded),
     GivenUp,
@@ -150,7 +152,7 @@ impl Entry {
     }
 
     pub(super) fn is_handing_out(&self) -> bool {
-        self.project.stage == Stage::Ready && !self.project.paused
+        matches!(self.project.stage, Stage::Splitting | Stage::Ready) && !self.project.paused
     }
 
     /// Whether its scenes must not be begun: it was stopped, or has failed.

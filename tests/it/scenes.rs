@@ -7,5 +7,6 @@ mod grain;
 mod pictures;
 mod protocol;
 mod restarts;
+mod surroundings;
 mod web;
 mod worker;

@@ -82,6 +82,9 @@ fn rising(frames: &[FrameScore]) -> Option<Vec<i64>> {
 /// Scenes and pictures that one run takes at most: a killed gateway loses one run.
 const GROUP_SCENES: usize = 64;
 const GROUP_FRAMES: u64 = 3000;
+/// Pictures of the first run, of which each later one has twice as many: nobody has anything to encode
+/// before it ends.
+const FIRST_FRAMES: u64 = 400;
 /// How far before its first picture a run enters the source: a search may land late.
 const PREROLL: MediaTime = MediaTime::from_micros(1_000_000);
 
@@ -97,9 +100,11 @@ pub fn cut_groups(spans: &[SceneSpan], frames: &[FrameScore], may_copy: bool) ->
     let mut groups: Vec<(CutGroup, bool)> = Vec::new();
     for (nth, span) in spans.iter().enumerate() {
         let copied = is_copied(span);
+        let doublings = u32::try_from(groups.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let most = FIRST_FRAMES.saturating_mul(2_u64.saturating_pow(doublings));
         let fits = |(g, as_stored): &&mut (CutGroup, bool)| {
             let held: u64 = g.spans.iter().map(|s| u64::from(s.frames)).sum();
-            let is_small = held + u64::from(span.frames) <= GROUP_FRAMES;
+            let is_small = held + u64::from(span.frames) <= most.min(GROUP_FRAMES);
             g.spans.len() < GROUP_SCENES && is_small && *as_stored == copied
         };
         match groups.last_mut().filter(fits) {
@@ -118,6 +123,84 @@ pub fn cut_groups(spans: &[SceneSpan], frames: &[FrameScore], may_copy: bool) ->
     picked
         .map(|(g, copied)| g.picked(copied, times.as_deref()))
         .collect()
+}
+
+/// A scene with what lies around it up to key frames: it can be taken as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// All pictures of the segment.
+    pub whole: SceneSpan,
+    /// How many of them come before the scene.
+    pub lead: u32,
+}
+
+/// Most pictures that are decoded only because they lie before a scene.
+const MOST_LEAD: u64 = 600;
+
+/// The pictures from the key frame at or before `span` to the one at or behind its end; `None` where times
+/// do not rise, or the key frame before is too far away.
+pub fn surroundings(span: SceneSpan, frames: &[FrameScore]) -> Option<Surroundings> {
+    let start = usize::try_from(span.start).ok()?;
+    let end = usize::try_from(span.end()).ok()?;
+    let before = frames.get(..=start)?;
+    let first = before.iter().rposition(|f| f.is_key)?;
+    let behind = frames.get(end..)?.iter().position(|f| f.is_key);
+    let behind = behind.map_or(frames.len(), |n| end + n);
+    rising(&frames[first..behind])?;
+    let lead = start - first;
+    if lead as u64 > MOST_LEAD {
+        return None;
+    }
+    Some(Surroundings {
+        whole: SceneSpan {
+            start: first as u64,
+            frames: u32::try_from(behind - first).ok()?,
+        },
+        lead: u32::try_from(lead).ok()?,
+    })
+}
+
+/// The group of one scene that is taken with its surroundings.
+pub fn surrounded(nth: usize, around: Surroundings, frames: &[FrameScore]) -> CutGroup {
+    let behind = usize::try_from(around.whole.end()).ok();
+    let behind = behind.and_then(|n| frames.get(n));
+    CutGroup {
+        first: nth,
+        spans: vec![around.whole],
+        pick: FramePick::Copied {
+            behind_us: behind.and_then(|f| f.pts_us),
+        },
+    }
+}
+
+/// What is known of the work that a scene will be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SceneSize {
+    pub frames: u32,
+    /// Of its pictures as they are stored for workers.
+    pub bytes: f64,
+    /// Whether they are stored without loss: that takes many times more.
+    pub is_lossless: bool,
+}
+
+/// The places of scenes in the order in which they are best begun: what takes long comes first, or one
+/// encoder would be at work alone at the end. Encoders spend their time where the source has its bytes.
+pub fn longest_first(scenes: &[SceneSize]) -> Vec<usize> {
+    let mean = |is_lossless: bool| {
+        let alike = scenes.iter().filter(|s| s.is_lossless == is_lossless);
+        let (frames, bytes) = alike.fold((0.0, 0.0), |(frames, bytes), s| {
+            (frames + f64::from(s.frames), bytes + s.bytes)
+        });
+        (bytes / frames).max(f64::MIN_POSITIVE)
+    };
+    let means = [mean(false), mean(true)];
+    let mut order: Vec<(usize, f64)> = scenes
+        .iter()
+        .map(|s| s.bytes / means[usize::from(s.is_lossless)])
+        .enumerate()
+        .collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1));
+    order.into_iter().map(|(nth, _)| nth).collect()
 }
 
 /// Codecs whose pictures are copied: every worker decodes them.
@@ -417,6 +500,51 @@ mod tests {
             .map(|g| (g.first, g.spans.len()))
             .collect();
         assert_eq!(runs, [(0, 2), (3, 1)]);
+    }
+
+    #[test]
+    fn a_scene_is_taken_with_what_lies_around_it() {
+        let mut film = frames((0..200).map(|n| n * 40_000));
+        for key in [0, 50, 150] {
+            film[key].is_key = true;
+        }
+        let span = |start, frames| SceneSpan { start, frames };
+        let around = |start, frames| surroundings(span(start, frames), &film);
+        let middle = around(70, 60).unwrap();
+        assert_eq!((middle.whole, middle.lead), (span(50, 100), 20));
+        let pick = surrounded(3, middle, &film).pick;
+        let behind_us = Some(150 * 40_000);
+        assert_eq!(pick, FramePick::Copied { behind_us });
+        let last = around(150, 20).unwrap();
+        assert_eq!((last.whole, last.lead), (span(150, 50), 0));
+        let pick = surrounded(3, last, &film).pick;
+        assert_eq!(pick, FramePick::Copied { behind_us: None });
+        // Behind a key frame far away, it is cheaper to store the scene anew.
+        let mut long = frames((0..2000).map(|n| n * 40_000));
+        long[0].is_key = true;
+        assert!(surroundings(span(700, 10), &long).is_none());
+        long[300].pts_us = Some(0);
+        assert!(surroundings(span(400, 10), &long).is_none());
+        assert!(surroundings(span(100, 10), &long[..301]).is_none());
+        assert!(surroundings(span(0, 10), &frames(0..20)).is_none());
+    }
+
+    #[test]
+    fn what_takes_long_is_begun_first() {
+        let size = |frames, bytes, is_lossless| SceneSize {
+            frames,
+            bytes,
+            is_lossless,
+        };
+        let black = size(250, 1e4, false);
+        let short = size(50, 4e5, false);
+        let long = size(250, 5e5, false);
+        assert_eq!(longest_first(&[black, short, long]), [2, 1, 0]);
+        // Lossless ones are compared with their like.
+        let lossless = size(100, 9e6, true);
+        let still = size(100, 1e6, true);
+        assert_eq!(longest_first(&[still, black, lossless, long]), [3, 2, 0, 1]);
+        assert_eq!(longest_first(&[size(1, 0.0, false)]), [0]);
     }
 
     fn spans_of_one(count: usize) -> Vec<SceneSpan> {

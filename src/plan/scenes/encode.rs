@@ -44,6 +44,8 @@ pub struct SceneWork<'a> {
     pub encoder: SceneEncoder,
     pub encoder_params: &'a str,
     pub ffmpeg_params: &'a str,
+    /// Pictures of the segment that come before those of the scene.
+    pub lead: u32,
     pub frames: u32,
     pub rate: FrameRate,
     /// In place of what the parameters say; see [`quantisers`].
@@ -136,9 +138,15 @@ pub fn plan_scene(
     with_ffmpeg(work, place, options, &filters)
 }
 
+/// The filter that leaves out the first pictures of a segment.
+pub(super) fn behind(lead: u32) -> Option<String> {
+    (lead > 0).then(|| format!("trim=start_frame={lead},setpts=PTS-STARTPTS"))
+}
+
 /// Pictures as grav1's workers take them from a segment.
 fn pictures(work: &SceneWork<'_>, filters: &FfmpegOptions, regrid: bool) -> Vec<String> {
-    let mut chain: Vec<String> = filters.filters.iter().cloned().collect();
+    let mut chain: Vec<String> = behind(work.lead).into_iter().collect();
+    chain.extend(filters.filters.iter().cloned());
     if regrid {
         let (num, den) = (work.rate.num(), work.rate.den());
         chain.push(format!("settb={den}/{num},setpts=N"));
@@ -306,6 +314,7 @@ mod tests {
             encoder,
             encoder_params: params,
             ffmpeg_params: "",
+            lead: 0,
             frames: 48,
             rate: FrameRate::PAL,
             quantiser: None,

@@ -9,8 +9,9 @@ mod options;
 mod quality;
 
 pub use cut::{
-    CutGroup, FramePick, Lossless, copy_group, cut_group, cut_groups, lossless, may_be_copied,
-    segment_rate, ticks_per_frame,
+    CutGroup, FramePick, Lossless, SceneSize, Surroundings, copy_group, cut_group, cut_groups,
+    longest_first, lossless, may_be_copied, segment_rate, surrounded, surroundings,
+    ticks_per_frame,
 };
 pub use detect::{
     FrameScore, SceneRules, SceneSpan, ScoreReader, detection, mark_keys, scene_spans,

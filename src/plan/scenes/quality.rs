@@ -72,10 +72,13 @@ impl Measuring {
     /// Compares the second input (what was encoded) with the first (the original); scores go to standard
     /// output, a line for each picture.
     ///
-    /// The original is taken as the encoder took it, with the filters of `ffmpeg_params`.
-    pub fn run(&self, ffmpeg_params: &str) -> Invocation {
-        let filters = ffmpeg_options(ffmpeg_params).unwrap_or_default().filters;
-        let filters = filters.map_or(String::new(), |f| format!("{f},"));
+    /// The original is taken as the encoder took it: `frames` pictures behind the first `lead`, with the
+    /// filters of `ffmpeg_params`.
+    pub fn run(&self, ffmpeg_params: &str, lead: u32, frames: u32) -> Invocation {
+        let own = ffmpeg_options(ffmpeg_params).unwrap_or_default().filters;
+        let own = own.map_or(String::new(), |f| format!("{f},"));
+        let end = lead + frames;
+        let filters = format!("trim=start_frame={lead}:end_frame={end},setpts=PTS-STARTPTS,{own}");
         let grid = "format=yuv420p,settb=1/25,setpts=N";
         let alike = format!("[0:v]{filters}{grid}[a];[1:v]{grid}[b]");
         let graph = match self.metric {
