@@ -86,6 +86,8 @@ mod scenes;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]
+mod steps;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod together;
