@@ -72,6 +72,8 @@ mod real_media;
 #[cfg(test)]
 mod receiver;
 #[cfg(test)]
+mod reliability;
+#[cfg(test)]
 mod renditions;
 #[cfg(test)]
 mod resilience;
