@@ -10,6 +10,8 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod bad_requests;
+#[cfg(test)]
 mod batch;
 #[cfg(test)]
 mod callbacks;
