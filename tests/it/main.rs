@@ -16,6 +16,8 @@ mod batch;
 #[cfg(test)]
 mod callbacks;
 #[cfg(test)]
+mod claims;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod clients;
@@ -89,6 +91,8 @@ mod s3;
 mod scenes;
 #[cfg(test)]
 mod sharing;
+#[cfg(test)]
+mod shown;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]
