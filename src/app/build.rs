@@ -258,6 +258,7 @@ pub(super) fn session_settings(config: &Config) -> SessionSettings {
         segment_timeout: SEGMENT_TIMEOUT,
         retention: RETENTION,
         segment_seconds: f64::from(t.segment_duration),
+        retries: t.retry_count,
     }
 }
 

@@ -157,7 +157,7 @@ impl Attempt<'_> {
 
     async fn fail(&self, error: SessionError) {
         let reason = Value::String(error.to_string());
-        let failure = match may_pass(&error) {
+        let failure = match error.may_pass() {
             true => Failure::Transient { reason },
             false => Failure::Permanent { reason },
         };
@@ -229,20 +229,6 @@ pub(super) fn made_of(queued: &Queued) -> Option<MadeFile> {
         duration: output.duration,
         accelerator: output.encoded_by,
     })
-}
-
-/// Whether another attempt may do better, by what kind of trouble it was.
-fn may_pass(error: &SessionError) -> bool {
-    use crate::source::SourceErrorKind::{BadGateway, Timeout};
-    match error {
-        SessionError::Source(e) => matches!(e.kind(), BadGateway | Timeout),
-        SessionError::Gate(_)
-        | SessionError::Encoder(_)
-        | SessionError::Spawn(_)
-        | SessionError::Busy
-        | SessionError::TooSlow(_) => true,
-        _ => false,
-    }
 }
 
 impl Batches {

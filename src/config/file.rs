@@ -124,11 +124,14 @@ pub struct Transcoding {
     pub buffer_ahead_seconds: u32,
     /// Seconds without progress after which an encoder is ended and started anew, 1..=3600. Default 120.
     pub stall_timeout: u32,
-    /// Seconds that are added to `stall_timeout` for each second of `segment_duration`, 0..=600. Default 0.
+    /// Seconds that are added to `stall_timeout` for each second of `segment_duration`, 0..=600. Default 0: the
+    /// document promises that an encoder is ended after the two minutes, or the seconds of `stall_timeout`, that
+    /// it names. The original adds 10, whatever the key says; who sets it gets what it says.
     pub stall_timeout_per_segment: u32,
-    /// How often a batch job is tried again after trouble with its source or encoder, 0..=20. Default 3.
+    /// How often a batch job is tried again after trouble with its source or encoder, and the remote source of a
+    /// stream after trouble with its server, 0..=20. Default 3.
     pub retry_count: u32,
-    /// Pause before the first of these attempts, doubled for each further one up to a minute, in
+    /// Pause before the first further attempt at a batch job, doubled for each further one up to a minute, in
     /// seconds, 0..=60. Default 2.
     pub retry_delay: u32,
     /// How long the files of batch jobs are kept, in hours, 1..=87600. Default 24.

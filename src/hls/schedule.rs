@@ -61,8 +61,22 @@ struct Waiter {
 /// A head this few segments before the wanted one is always waited for, however slow it is:
 /// players fetch a little ahead, and a second encoder would only take the first one's processor.
 const ALWAYS_WAIT_SEGMENTS: u32 = 2;
-/// Failures of heads at one segment, without progress, after which its requests are given up.
-const MAX_FAILURES: u32 = 3;
+/// Failures of heads at one segment, without progress, after which its requests are given up: three times
+/// it is tried again.
+const MAX_FAILURES: u32 = 4;
+
+/// Ranges of what is set, first and last inclusive, in order.
+fn ranges(set: &[bool]) -> Vec<(u32, u32)> {
+    let mut out: Vec<(u32, u32)> = Vec::new();
+    for (i, _) in set.iter().enumerate().filter(|(_, is_set)| **is_set) {
+        let i = i as u32;
+        match out.last_mut() {
+            Some((_, last)) if *last + 1 == i => *last = i,
+            _ => out.push((i, i)),
+        }
+    }
+    out
+}
 
 /// The state of one track's heads.
 #[derive(Debug)]
@@ -121,15 +135,12 @@ impl Scheduler {
 
     /// Ranges of ready segments, first and last inclusive, in order.
     pub fn ready_ranges(&self) -> Vec<(u32, u32)> {
-        let mut out: Vec<(u32, u32)> = Vec::new();
-        for (i, _) in self.ready.iter().enumerate().filter(|(_, r)| **r) {
-            let i = i as u32;
-            match out.last_mut() {
-                Some((_, last)) if *last + 1 == i => *last = i,
-                _ => out.push((i, i)),
-            }
-        }
-        out
+        ranges(&self.ready)
+    }
+
+    /// The same of segments that were ready at some time.
+    pub fn made_ranges(&self) -> Vec<(u32, u32)> {
+        ranges(&self.made)
     }
 
     /// Segments that were ready at some time.
@@ -299,6 +310,13 @@ impl Scheduler {
         }
         self.assign_rest(&mut actions);
         actions
+    }
+
+    /// Which of the further attempts at `segment` follows when a head fails there now, from 1; `None` when
+    /// its requests would be given up.
+    pub fn next_retry(&self, segment: u32) -> Option<u32> {
+        let failures = self.failures.get(&segment).map_or(1, |before| before + 1);
+        (failures < MAX_FAILURES).then_some(failures)
     }
 
     /// The cache dropped `segment`.

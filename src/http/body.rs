@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
+use http_body_util::BodyExt;
 
 use crate::session::{LiveBytes, SessionError};
 
@@ -34,12 +35,15 @@ pub(super) fn linger(app: &AppState, body: Body) {
         return;
     }
     let cancel = app.cancel.clone();
-    app.tracker.spawn(async move {
-        let mut rest = body.into_data_stream();
-        let reading = async { while let Some(Ok(_)) = rest.next().await {} };
-        let reading = tokio::time::timeout(LINGER, reading);
-        cancel.run_until_cancelled(reading).await
-    });
+    app.tracker
+        .spawn(async move { cancel.run_until_cancelled(read_rest(body)).await });
+}
+
+/// Reads a body to its end, for a few seconds at most, and keeps nothing of it.
+pub(super) async fn read_rest<B: HttpBody + Unpin>(mut body: B) {
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    // A sender that takes longer is cut off.
+    let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
 /// The head of an answer whose length is not known: an empty body would claim that it is 0.

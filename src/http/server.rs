@@ -10,17 +10,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::header;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::body::read_rest;
 use super::presence::Peer;
 
 /// Limits of the listener.
@@ -67,6 +70,10 @@ pub async fn serve(
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let (router, stop, cancel) = (router.clone(), stop.clone(), cancel.clone());
+        let rest = Rest {
+            tracker: tracker.clone(),
+            cancel: cancel.clone(),
+        };
         let header_timeout = settings.header_timeout;
         tracker.spawn(async move {
             let service =
@@ -75,12 +82,16 @@ pub async fn serve(
                     let long = LongBody::default();
                     request.extensions_mut().insert(long.clone());
                     let deadline = Instant::now() + header_timeout;
+                    // Who waits to be asked for the body has not begun to send it.
+                    let waits = request.headers().contains_key(header::EXPECT);
+                    let rest = (!waits).then(|| rest.clone());
                     router.clone().oneshot(request.map(|body| {
                         Body::new(TimedBody {
-                            body,
+                            body: Some(body),
                             late: Box::pin(sleep_until(deadline)),
                             between: header_timeout,
                             long,
+                            rest,
                         })
                     }))
                 });
@@ -128,13 +139,43 @@ impl LongBody {
     }
 }
 
-/// A request's body that breaks off when it is not there in time.
+/// Where what is left of bodies is read.
+#[derive(Clone)]
+struct Rest {
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Rest {
+    fn read(&self, body: Incoming) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let cancel = self.cancel.clone();
+        let reading = async move { cancel.run_until_cancelled(read_rest(body)).await };
+        self.tracker.spawn_on(reading, &runtime);
+    }
+}
+
+/// A request's body that breaks off when it is not there in time. What nobody wants of it is read all the
+/// same, for a few seconds: a sender that is still at it may not see the answer when the connection is cut.
 struct TimedBody {
-    body: Incoming,
+    /// There until it is dropped.
+    body: Option<Incoming>,
     late: Pin<Box<Sleep>>,
     /// Between two parts of a long body.
     between: Duration,
     long: LongBody,
+    rest: Option<Rest>,
+}
+
+impl Drop for TimedBody {
+    fn drop(&mut self) {
+        let left = self.body.take().filter(|body| !body.is_end_stream());
+        if let (Some(body), Some(rest)) = (left, &self.rest) {
+            rest.read(body);
+        }
+    }
 }
 
 impl http_body::Body for TimedBody {
@@ -145,7 +186,10 @@ impl http_body::Body for TimedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
             if self.long.0.load(Ordering::Relaxed) {
                 let late = Instant::now() + self.between;
                 self.late.as_mut().reset(late);
@@ -153,14 +197,18 @@ impl http_body::Body for TimedBody {
             return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
         }
         ready!(self.late.as_mut().poll(cx));
+        // It has had its time.
+        self.rest = None;
         Poll::Ready(Some(Err("the request's body did not come in time".into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }

@@ -47,7 +47,14 @@ impl RetryPolicy {
 
     /// Wait after the failure number `failures` (from 1) of the job `of`, always the same for both.
     pub fn wait(&self, failures: u32, of: &QueueId) -> Duration {
-        let ms = match self.backoff {
+        self.backoff.wait(failures, of.as_str())
+    }
+}
+
+impl Backoff {
+    /// Wait after the failure number `failures` (from 1) of what is called `of`, always the same for both.
+    pub fn wait(self, failures: u32, of: &str) -> Duration {
+        let ms = match self {
             Backoff::None => 0,
             Backoff::Fixed(ms) => ms,
             Backoff::Exponential { first_ms, max_ms } => {
@@ -63,9 +70,9 @@ impl RetryPolicy {
 /// Values of [`spread`].
 const SPREAD: u64 = 1024;
 
-/// Below [`SPREAD`], evenly: FNV-1a of the job's name and the number of its failure.
-fn spread(failures: u32, of: &QueueId) -> u64 {
-    let bytes = of.as_str().bytes().chain(failures.to_le_bytes());
+/// Below [`SPREAD`], evenly: FNV-1a of the name and the number of its failure.
+fn spread(failures: u32, of: &str) -> u64 {
+    let bytes = of.bytes().chain(failures.to_le_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

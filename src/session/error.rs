@@ -41,6 +41,22 @@ pub enum SessionError {
     Package(String),
 }
 
+impl SessionError {
+    /// Whether another attempt may do better, by what kind of trouble it was.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            SessionError::Source(error) => error.may_pass(),
+            SessionError::Gate(_)
+            | SessionError::Probe(ProbeError::Timeout(_))
+            | SessionError::Encoder(_)
+            | SessionError::Spawn(_)
+            | SessionError::Busy
+            | SessionError::TooSlow(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<TsError> for SessionError {
     fn from(e: TsError) -> Self {
         SessionError::Package(e.to_string())

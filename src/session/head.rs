@@ -16,6 +16,7 @@ use crate::plan::{AudioRun, Invocation, PAD_SECONDS, Padding, Preroll, StreamPla
 
 use super::encoder::{Encoder, JointPart};
 use super::meeting::Stand;
+use super::patience::PAUSES;
 use super::rendition::{TrackId, TrackKind};
 use super::track::Track;
 
@@ -205,9 +206,12 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                 );
             }
             Outcome::Failed(reason) => {
-                if track.core.locator.is_remote() {
-                    // A server that refused once is given a moment.
-                    let pause = tokio::time::sleep(Duration::from_millis(500));
+                if track.core.locator.is_remote()
+                    && let Some(nth) = track.next_retry(*at)
+                {
+                    // A server that refused once is given a moment, and a longer one the next time.
+                    let pause = PAUSES.wait(nth, &track.core.id.to_string());
+                    let pause = tokio::time::sleep(pause);
                     order.cancel.run_until_cancelled(pause).await;
                 }
                 return Some((Ending::Failed, reason));

@@ -333,7 +333,9 @@ impl Stream {
         if timeline.is_open_ended() {
             return self.core.live.has_ended();
         }
-        self.views().iter().all(|v| v.made >= timeline.len())
+        self.views()
+            .iter()
+            .all(|v| v.made_count() >= timeline.len())
     }
 
     /// The name of the hardware that encodes, or `software`.
@@ -443,9 +445,9 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
         timeline.grid().seconds(units)
     };
     // The sum of nothing would be -0.
-    let made = main.ready.iter().map(seconds).fold(0.0, |sum, s| sum + s);
+    let made = main.made.iter().map(seconds).fold(0.0, |sum, s| sum + s);
     // Unfinished segments count as far as they are, else progress would stand still for seconds.
-    let units = main.growing.iter().sum::<usize>();
+    let units = main.growing.values().sum::<usize>();
     let made = match main.counts_units {
         true => made + timeline.grid().seconds(units as i64),
         false => made,
@@ -453,12 +455,12 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
     status.made_seconds = made;
     let whole = timeline.duration().as_secs_f64().max(0.001);
     status.duration = Some(timeline.duration().as_secs_f64());
-    status.current_time = main.ready.first().filter(|r| r.0 == 0).map_or(0.0, seconds);
+    status.current_time = main.made.first().filter(|r| r.0 == 0).map_or(0.0, seconds);
     status.progress = (made / whole * 100.0).min(99.9);
     status.activity = match main {
         v if v.heads.is_empty() => "idle",
         v if v.paused => "paused",
-        v if v.ready.is_empty() => "starting",
+        v if v.made.is_empty() => "starting",
         _ => "encoding",
     };
     if !main.heads.is_empty() && !main.paused {
@@ -471,8 +473,12 @@ fn fill_known(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackVi
 
 /// A stream that grows with its source: how long it is so far is all that can be said.
 fn fill_live(status: &mut JobStatus, timeline: &SegmentTimeline, main: &TrackView) {
-    let so_far = timeline.start(main.made) - timeline.start(0);
+    let so_far = timeline.start(main.made_count()) - timeline.start(0);
     status.current_time = timeline.grid().seconds(so_far);
     status.made_seconds = status.current_time;
-    status.activity = if main.made == 0 { "starting" } else { "live" };
+    status.activity = if main.made.is_empty() {
+        "starting"
+    } else {
+        "live"
+    };
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -21,6 +22,21 @@ pub(super) async fn size_of(folder: &Path) -> u64 {
         bytes += entry.metadata().await.map_or(0, |m| m.len());
     }
     bytes
+}
+
+/// Whether a file in `folder` was written to in the last `span`.
+pub(super) async fn written_within(folder: &Path, span: Duration) -> bool {
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else {
+        return false;
+    };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let written = entry.metadata().await.and_then(|m| m.modified());
+        // No age: it was written a moment ago, by a clock that was set back since.
+        if written.is_ok_and(|at| at.elapsed().unwrap_or_default() < span) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Looks at `file` in `folder`, and at the segments that it names when it is a playlist.

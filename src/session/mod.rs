@@ -16,6 +16,7 @@ mod live;
 mod look_over;
 mod meeting;
 mod open;
+mod patience;
 mod progress;
 mod registry;
 mod rendition;

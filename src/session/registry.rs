@@ -23,6 +23,7 @@ use super::error::SessionError;
 use super::head_start::Foresight;
 use super::job::{FileStage, Job, JobOrigin, JobPhase};
 use super::open::{Facts, Opener};
+use super::patience::patiently;
 use super::progress::{JobState, ProgressHub};
 use super::stream::{Context, Stream};
 
@@ -45,6 +46,8 @@ pub struct SessionSettings {
     pub retention: Duration,
     /// Length of a segment, seconds.
     pub segment_seconds: f64,
+    /// How often a source that is in trouble is asked again before its job fails.
+    pub retries: u32,
 }
 
 /// What a registry works with.
@@ -267,9 +270,16 @@ impl Registry {
 
     async fn open(&self, job: Arc<Job>, locator: SourceLocator) {
         let mut cancelled = job.phase.subscribe();
+        // A file of this machine says the same each time.
+        let retries = match locator.is_remote() {
+            true => self.context.settings.retries,
+            false => 0,
+        };
+        let name = job.id.to_string();
         loop {
+            let opening = || self.find_or_open(&locator, &job.request);
             let opened = tokio::select! {
-                opened = self.find_or_open(&locator, &job.request) => opened,
+                opened = patiently(retries, &name, opening) => opened,
                 _ = cancelled.wait_for(|p| matches!(p, JobPhase::Cancelled)) => return,
                 () = self.context.cancel.cancelled() => return,
             };

@@ -68,6 +68,11 @@ impl GrowingSegment {
         self.lock().len()
     }
 
+    /// Length of what is there, in ticks.
+    pub(super) fn ticks(&self) -> usize {
+        self.lock().iter().map(|s| s.duration as usize).sum()
+    }
+
     /// Whether there is something to read, if only the end.
     pub(super) fn is_readable(&self) -> bool {
         self.len() > 0 || self.progress.borrow().complete

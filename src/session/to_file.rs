@@ -8,15 +8,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::MediaTime;
-use crate::ffmpeg::{Process, encoder_command};
+use crate::ffmpeg::{Process, ProgressReport, encoder_command};
 use crate::hardware::Accelerator;
 use crate::media::{SourceLocator, StreamRequest};
 use crate::plan::{BatchFile, BatchPlace, BatchPlan, batch_file, plan_batch};
 use crate::source::{GateGuard, InputOptions};
 
 use super::error::SessionError;
-use super::look_over::{look_over, size_of};
-use super::open::Opener;
+use super::look_over::{look_over, size_of, written_within};
+use super::open::{Opener, source_trouble};
 
 /// Where and how a file is made.
 #[derive(Debug, Clone)]
@@ -55,13 +55,13 @@ impl Default for FileRules {
 pub struct FileProgress {
     /// 0 to 100 over all passes; 0 as long as the length of the source is not known.
     pub percent: f64,
-    /// Media time made, seconds, in the pass that runs.
+    /// Media time made, seconds: of several passes each counts for its share. Never falls.
     pub seconds: f64,
     pub duration: Option<f64>,
     pub frame: u64,
     /// Pictures per second.
     pub fps: f64,
-    /// Media time per wall time.
+    /// Media time per wall time, over all passes.
     pub speed: f64,
     /// The hardware that encodes; `None` = software.
     pub accelerator: Option<Accelerator>,
@@ -169,7 +169,7 @@ impl Pass<'_> {
         command.arg("-y");
         let process = Process::spawn(&self.opener.launcher, command, GRACE).await?;
         let stall = self.order.stall_timeout;
-        let mut heard = Instant::now();
+        let (mut heard, mut reached) = (Instant::now(), (0, 0));
         let mut reports = process.progress.clone();
         let mut awaited = self.opener.pictures_awaited.subscribe();
         let mut stands_still = false;
@@ -188,16 +188,21 @@ impl Pass<'_> {
                 () = cancel.cancelled() => break Some(SessionError::Cancelled),
                 _ = awaited.changed() => {}
                 () = tokio::time::sleep_until(heard + stall), if !stands_still => {
+                    // The index of a large MP4 is put before its media without a word.
+                    if written_within(Path::new(&self.place.folder), stall).await {
+                        heard = Instant::now();
+                        continue;
+                    }
                     let reason = format!("no progress for {} s", stall.as_secs());
                     break Some(SessionError::Encoder(reason));
                 }
                 changed = reports.changed() => match changed {
                     Ok(()) => {
                         let report = *reports.borrow_and_update();
-                        let before = progress.borrow().seconds;
-                        self.tell(progress, report.time_us, report.frame, report.fps, report.speed);
-                        if progress.borrow().seconds != before {
-                            heard = Instant::now();
+                        self.tell(progress, report);
+                        let now = (report.time_us, report.frame);
+                        if now != reached {
+                            (heard, reached) = (Instant::now(), now);
                         }
                         let most = self.opener.files.max_bytes;
                         if size_of(Path::new(&self.place.folder)).await > most {
@@ -240,36 +245,38 @@ impl Pass<'_> {
         reason: Option<String>,
     ) -> SessionError {
         let report = gate.map(GateGuard::report);
-        let seen = report.and_then(|r| match r.last_status {
-            _ if r.truncated => Some("the source's server broke off in the middle".to_owned()),
-            Some(status) if status >= 400 => Some(format!("the source answered {status}")),
-            _ => r.upstream_error,
-        });
-        if let Some(seen) = seen {
-            return SessionError::Gate(seen);
+        if let Some(report) = report {
+            if report.truncated {
+                let seen = "the source's server broke off in the middle";
+                return SessionError::Gate(seen.into());
+            }
+            if let Some(seen) = source_trouble(report) {
+                return seen;
+            }
         }
         let file = input.url.to_string_lossy();
         let reason = reason.map(|r| r.replace(file.trim_start_matches("file:"), "the source"));
         SessionError::Encoder(reason.unwrap_or_else(|| "ffmpeg ended with an error".into()))
     }
 
-    fn tell(
-        &self,
-        progress: &watch::Sender<FileProgress>,
-        time_us: i64,
-        frame: u64,
-        fps: f64,
-        speed: f64,
-    ) {
-        let seconds = (time_us as f64 / 1e6).max(0.0);
+    fn tell(&self, progress: &watch::Sender<FileProgress>, report: ProgressReport) {
         let passes = self.plan.passes() as f64;
         let whole = self.plan.duration.map(MediaTime::as_secs_f64);
+        let video = self.plan.video.as_ref();
+        let rate = video.map(|v| v.rate.as_f64()).filter(|r| *r > 0.0);
+        let (seconds, speed) = match (report.time_us, rate) {
+            // A first pass of VP9 writes nothing, so it has no time: its pictures are counted.
+            (..=0, Some(rate)) => (report.frame as f64 / rate, report.fps / rate),
+            (time_us, _) => ((time_us as f64 / 1e6).max(0.0), report.speed),
+        };
         let share = whole.map_or(0.0, |w| (seconds / w.max(0.001)).clamp(0.0, 1.0));
+        let done = (self.nth as f64 + share) / passes;
         progress.send_modify(|p| {
-            // Audio runs ahead of video now and then: what was shown stays shown.
-            let percent = (self.nth as f64 + share) / passes * 100.0;
-            p.percent = p.percent.max(percent.min(99.9));
-            (p.seconds, p.frame, p.fps, p.speed) = (seconds, frame, fps, speed);
+            // Audio runs ahead of video now and then, and software that stands in for hardware begins anew:
+            // what was shown stays shown.
+            p.percent = p.percent.max((done * 100.0).min(99.9));
+            p.seconds = p.seconds.max(whole.map_or(seconds, |w| w * done));
+            (p.frame, p.fps, p.speed) = (report.frame, report.fps, speed / passes);
         });
     }
 }

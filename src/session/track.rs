@@ -548,6 +548,11 @@ impl Track {
         self.core.changed.notify_waiters();
     }
 
+    /// See [`Scheduler::next_retry`].
+    pub(super) fn next_retry(&self, segment: u32) -> Option<u32> {
+        self.lock().scheduler.next_retry(segment)
+    }
+
     pub(super) fn should_pause(&self, head: HeadId) -> bool {
         let limit = self.core.context.cache.limit_bytes();
         let state = self.lock();

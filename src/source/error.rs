@@ -70,6 +70,20 @@ pub enum SourceErrorKind {
 }
 
 impl SourceError {
+    /// Whether the same question may be answered a moment later: trouble of the network or of the other
+    /// server, not an answer of it.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            SourceError::Unreachable(_)
+            | SourceError::Timeout
+            | SourceError::Changed
+            | SourceError::NoDisk => true,
+            // Too early, too often, or its own fault (RFC 9110 section 15.6).
+            SourceError::HttpStatus(status) => *status >= 500 || matches!(status, 408 | 425 | 429),
+            _ => false,
+        }
+    }
+
     pub fn kind(&self) -> SourceErrorKind {
         use SourceError as E;
         match self {
@@ -92,5 +106,21 @@ impl SourceError {
             | E::NoDisk => SourceErrorKind::BadGateway,
             E::Timeout => SourceErrorKind::Timeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trouble_may_pass() {
+        let of = |status| SourceError::HttpStatus(status).may_pass();
+        assert!([408, 429, 500, 503].into_iter().all(of));
+        assert!(![400, 401, 403, 416].into_iter().any(of));
+        assert!(SourceError::Timeout.may_pass());
+        assert!(SourceError::Unreachable("host 'h' closed the connection".into()).may_pass());
+        assert!(!SourceError::NotFound(404).may_pass());
+        assert!(!SourceError::TooManyRedirects(5).may_pass());
     }
 }

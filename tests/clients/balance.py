@@ -60,10 +60,25 @@ async def batches():
             assert answer.read(12)[4:8] == b"ftyp"
 
 
+async def library():
+    """The same as the document writes it: without a mode these are streams, and are waited for all the same."""
+    lb = GhostStreamLoadBalancer(strategy=LoadBalanceStrategy.ROUND_ROBIN, manual_servers=list(SERVERS))
+    videos = [{"source": SOURCE, "resolution": size} for size in ("1080p", "1080p", "720p")]
+    videos.append({"source": SOURCE})
+    jobs = await done(lb.batch_transcode(videos, parallel=True))
+    ids = [job.job_id for job in jobs if job]
+    assert len(ids) == 4, jobs
+    ends = await done(lb.wait_for_all(ids, timeout=120))
+    assert [job.status for job in ends] == ["ready"] * 4, ends
+    for job in ends:
+        await done(lb.cancel_job(job.job_id))
+
+
 async def main():
     for strategy in LoadBalanceStrategy:
         await balance(strategy)
     await batches()
+    await library()
 
 
 assert len(LoadBalanceStrategy) == 4

@@ -165,6 +165,23 @@ async fn hardware_that_fails_in_mid_stream_is_replaced_without_a_gap_and_rests()
     app.stop().await;
 }
 
+/// A driver that passes its test and takes no film: the request that meets it is answered by software.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hardware_that_fails_at_once_is_replaced_unnoticed() {
+    for how in ["error=device_lost", "die=0", "garbage=1000"] {
+        let fake = FakeFfmpeg::with(&format!("encoder=nvenc {how}\n"));
+        fake.set_hardware("nvenc");
+        let app = gateway(&fake, true, true).await;
+        let job = app.stream("film.mkv", json!({})).await;
+        assert_all_pictures(&app, &play(&app, &job).await);
+        let status = app.status(&job).await;
+        assert_eq!(status["hw_accel_used"], "software", "{how}: {status}");
+        let tried = fake.commands().iter().any(|c| c.contains("h264_nvenc"));
+        assert!(tried, "{how}: {:?}", fake.commands());
+        app.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_presets_of_hardware_are_obeyed() {
     let cases = [

@@ -412,6 +412,10 @@ async fn a_wrong_start_is_told_in_one_line_that_names_the_key() {
             "transcoding: {ffmpeg_path: /nowhere/ffmpeg}",
             "transcoding.ffmpeg_path",
         ),
+        (
+            "transcoding: {ffprobe_path: /nowhere/ffprobe}",
+            "transcoding.ffprobe_path",
+        ),
         ("sources: {roots: [/nowhere]}", "sources.roots"),
     ];
     for (yaml, key) in cases {

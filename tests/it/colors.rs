@@ -115,6 +115,78 @@ async fn hdr_becomes_sdr_of_the_same_hues() {
     app.stop().await;
 }
 
+/// Where the box `name` begins and ends among those from `from` to `to`.
+fn find_box(bytes: &[u8], from: usize, to: usize, name: &[u8]) -> (usize, usize) {
+    let mut at = from;
+    while at < to {
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        if &bytes[at + 4..at + 8] == name {
+            return (at, at + size);
+        }
+        at += size;
+    }
+    panic!("no {}", String::from_utf8_lossy(name));
+}
+
+/// Declares a film as Dolby Vision profile 8, whose pictures are those of HDR10 (`compatible` 1) or HLG (4): with
+/// the record of its configuration, as "Dolby Vision Streams Within the ISO Base Media File Format" has it.
+fn declare_dolby_vision_8(path: &Path, compatible: u8) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let (mut from, mut to) = (0, bytes.len());
+    let mut outer = Vec::new();
+    for (name, head) in [
+        (b"moov", 8),
+        (b"trak", 8),
+        (b"mdia", 8),
+        (b"minf", 8),
+        (b"stbl", 8),
+        (b"stsd", 16),
+        (b"hev1", 8),
+    ] {
+        let (begin, end) = find_box(&bytes, from, to, name);
+        outer.push(begin);
+        (from, to) = (begin + head, end);
+    }
+    let mut record = vec![0; 24];
+    // Version 1.0; profile 8, level 1; metadata and base layer are there; what the base layer is.
+    record[..5].copy_from_slice(&[1, 0, 8 << 1, (1 << 3) | 0b101, compatible << 4]);
+    let entry = [&32u32.to_be_bytes()[..], b"dvvC", &record].concat();
+    // The media lies before: nothing that is pointed to moves.
+    let (media, _) = find_box(&bytes, 0, bytes.len(), b"mdat");
+    assert!(media < outer[0]);
+    bytes.splice(to..to, entry);
+    for begin in outer {
+        let size = u32::from_be_bytes(bytes[begin..begin + 4].try_into().unwrap()) + 32;
+        bytes[begin..begin + 4].copy_from_slice(&size.to_be_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dolby_vision_8_is_mapped_as_what_its_base_layer_is() {
+    let app = TestApp::start().await;
+    let folder = app.folder.path().to_owned();
+    for (transfer, codes, compatible) in [("smpte2084", PQ, 1), ("arib-std-b67", HLG, 4)] {
+        for own in [1, 2, 3] {
+            let name = format!("{transfer}-{own}.mp4");
+            film(&folder, &name, codes[own], Some(transfer));
+            let path = folder.join(&name);
+            declare_dolby_vision_8(&path, compatible);
+            let show = "stream_side_data=dv_profile,dv_bl_signal_compatibility_id";
+            let args = ["-v", "error", "-show_entries", show, "-of", "csv=p=0"];
+            let (out, _) = run("ffprobe", &[&args[..], &[path.to_str().unwrap()]].concat());
+            let declared = String::from_utf8(out).unwrap();
+            assert!(declared.contains(&format!("8,{compatible}")), "{declared}");
+            let file = played(&app, &name, json!({})).await;
+            assert_eq!(tags(&file), ["bt709", "bt709", "bt709", "tv"], "{name}");
+            let shown = rgb(&file, "null");
+            let others: i32 = shown.iter().sum::<i32>() - shown[own - 1];
+            assert!(shown[own - 1] > 110 && others < 50, "{name}: {shown:?}");
+        }
+    }
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_bits_alone_are_no_hdr() {
     let app = TestApp::start().await;

@@ -129,3 +129,39 @@ async fn a_gateway_that_is_not_to_register_does_not() {
     assert_eq!(words["callback_url"], "https://media.example.org/gs");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_is_found_by_its_name_or_not_at_all() {
+    if !multicast_works() {
+        return;
+    }
+    let named = |name: &'static str, enabled: bool| {
+        TestApp::with(move |config| {
+            config.server.host = "0.0.0.0".into();
+            config.mdns.enabled = enabled;
+            config.mdns.service_name = format!("{name} {}", std::process::id());
+        })
+    };
+    let (silent, loud) = (named("Silent", false).await, named("Loud", true).await);
+    let daemon = mdns_sd::ServiceDaemon::new().unwrap();
+    let events = daemon.browse("_ghoststream._tcp.local.").unwrap();
+    let wanted = |name: &str| format!("{name}-{}._ghoststream._tcp.local.", std::process::id());
+    let looking = async {
+        loop {
+            let event = events.recv_async().await.unwrap();
+            if let mdns_sd::ServiceEvent::ServiceResolved(found) = event {
+                let name = found.get_fullname().to_owned();
+                assert_ne!(name, wanted("Silent"));
+                if name == wanted("Loud") {
+                    return found.get_port();
+                }
+            }
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(60), looking).await;
+    assert_eq!(found.expect("it is found"), loud.gateway.address().port());
+    // Its end of the channel goes with it.
+    let _ = daemon.shutdown();
+    silent.stop().await;
+    loud.stop().await;
+}

@@ -41,6 +41,13 @@ impl FakeFfmpeg {
         std::fs::rename(part, self.folder.path().join("rules")).unwrap();
     }
 
+    /// Lets runs that wait at the file `gate` go on to turn `most`.
+    pub(crate) fn allow(&self, gate: &str, most: u64) {
+        let part = self.folder.path().join(format!("{gate}.part"));
+        std::fs::write(&part, most.to_string()).unwrap();
+        std::fs::rename(part, self.folder.path().join(gate)).unwrap();
+    }
+
     /// The accelerators of the machine that it plays.
     pub(crate) fn set_hardware(&self, names: &str) {
         std::fs::write(self.folder.path().join("hardware"), names).unwrap();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 /// A running server; stopped when dropped. By path:
 ///
-/// - `/file/PATH`: a file of the folder, with ranges
+/// - `/file/PATH`: a file of the folder, with ranges; see also [`FileServer::spoil`]
 /// - `/counted/PATH`: a file, with ranges and an entity tag; its bytes are counted
 /// - `/whole/PATH`: the file, without ranges
 /// - `/private/PATH`: a file, with ranges, for those who send `Authorization: Bearer secret`
@@ -34,6 +34,39 @@ struct Log {
     asked: Mutex<Vec<String>>,
     trusted: Mutex<Vec<String>>,
     sent: AtomicU64,
+    spoils: Mutex<Option<(Spoilt, usize)>>,
+}
+
+/// Answers of more bytes can be spoilt in the middle.
+const LARGE: usize = 64 * 1024;
+
+/// What goes wrong with answers of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoilt {
+    /// The connection is reset without an answer.
+    Reset,
+    /// Nothing is said.
+    Silent,
+    /// A large answer is reset in the middle.
+    Torn,
+    /// A large answer stops in the middle, and nothing more is said.
+    Stuck,
+}
+
+impl Log {
+    /// How the answer to `request` for a file of `size` bytes is spoilt, if it is.
+    fn turn(&self, request: &Request, size: usize) -> Option<Spoilt> {
+        let mut spoils = self.spoils.lock().unwrap();
+        let (how, left) = spoils.as_mut().filter(|(_, left)| *left > 0)?;
+        let (from, last) = request.range.unwrap_or((0, None));
+        let to = last.map_or(size, |last| (last as usize + 1).min(size));
+        let is_large = to > from as usize + LARGE;
+        if matches!(how, Spoilt::Torn | Spoilt::Stuck) && !is_large {
+            return None;
+        }
+        *left -= 1;
+        Some(*how)
+    }
 }
 
 struct Request {
@@ -84,6 +117,16 @@ impl FileServer {
     /// `host path` of every request that carried credentials.
     pub(crate) fn trusted(&self) -> Vec<String> {
         self.log.trusted.lock().unwrap().clone()
+    }
+
+    /// From now on as many answers under `/file` go wrong.
+    pub(crate) fn spoil(&self, how: Spoilt, times: usize) {
+        *self.log.spoils.lock().unwrap() = Some((how, times));
+    }
+
+    /// How many answers are still to go wrong.
+    pub(crate) fn to_be_spoilt(&self) -> usize {
+        self.log.spoils.lock().unwrap().map_or(0, |(_, left)| left)
     }
 
     /// Bytes of files that were sent, or wait to be in the system's buffers.
@@ -137,6 +180,9 @@ async fn serve(mut socket: TcpStream, folder: &Path, log: &Arc<Log>) -> std::io:
     let content = || std::fs::read(file()).unwrap_or_default();
     match verb {
         "file" => match std::fs::read(file()) {
+            Ok(bytes) if let Some(how) = log.turn(&request, bytes.len()) => {
+                spoil(socket, &request, &bytes, how).await
+            }
             Ok(bytes) => send_file(&mut socket, &request, &bytes, bytes.len()).await,
             Err(_) => status(&mut socket, 404, "").await,
         },
@@ -186,6 +232,24 @@ async fn serve(mut socket: TcpStream, folder: &Path, log: &Arc<Log>) -> std::io:
     }
 }
 
+/// Answers wrongly, as `how` says.
+async fn spoil(
+    mut socket: TcpStream,
+    request: &Request,
+    bytes: &[u8],
+    how: Spoilt,
+) -> std::io::Result<()> {
+    if matches!(how, Spoilt::Torn | Spoilt::Stuck) {
+        let from = request.range.map_or(0, |(from, _)| from as usize);
+        send_part(&mut socket, request, bytes, from + LARGE / 2).await?;
+    }
+    if matches!(how, Spoilt::Silent | Spoilt::Stuck) {
+        return std::future::pending().await;
+    }
+    // Closed with a reset instead of an end.
+    socket.set_zero_linger()
+}
+
 fn file_of(folder: &Path, path: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = path.bytes();
@@ -206,8 +270,19 @@ async fn status(socket: &mut TcpStream, status: u16, headers: &str) -> std::io::
     socket.write_all(head.as_bytes()).await
 }
 
-/// Sends what is asked for of `bytes`, but nothing from byte `end` on.
+/// Sends what is asked for of `bytes`, but nothing from byte `end` on, and closes the connection.
 async fn send_file(
+    socket: &mut TcpStream,
+    request: &Request,
+    bytes: &[u8],
+    end: usize,
+) -> std::io::Result<()> {
+    send_part(socket, request, bytes, end).await?;
+    socket.shutdown().await
+}
+
+/// The same; the connection stays open.
+async fn send_part(
     socket: &mut TcpStream,
     request: &Request,
     bytes: &[u8],
@@ -242,5 +317,5 @@ async fn send_file(
             }
         }
     }
-    socket.shutdown().await
+    Ok(())
 }

@@ -1,5 +1,8 @@
 //! Every key of the configuration is obeyed: for each, what shows it; and those that nothing else shows.
 
+mod places;
+mod queue;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use crate::fake::{FakeFfmpeg, eventually, suspended};
 use crate::file_server::FileServer;
 use crate::media::{make, pictures};
 use crate::receiver::Receiver;
+use crate::shown::rows;
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -28,17 +32,10 @@ fn every_key_is_shown_to_be_obeyed() {
             own.map(|key| format!("{}.{}", section.as_str().unwrap(), key.as_str().unwrap())),
         );
     }
-    let rows: Vec<Vec<&str>> = SHOWN.lines().map(|l| l.split('\t').collect()).collect();
-    let shown: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    let rows = rows(SHOWN);
+    let shown: Vec<&str> = rows.iter().map(|row| row.what).collect();
     assert_eq!(shown, keys);
-    for row in &rows {
-        let [key, file, test] = row[..] else {
-            panic!("{row:?}");
-        };
-        let text =
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-        assert!(text.contains(test), "{key}: {file} has no {test}");
-    }
+    rows.iter().for_each(|row| row.check());
 }
 
 /// What the original was shipped with, and every other key that it takes.
@@ -92,6 +89,9 @@ fn a_file_of_the_original_is_taken_as_it_is() {
         home: Some(folder.path().to_owned()),
         ..Inputs::default()
     };
+    // Two minutes, as the document says; more for who sets what the original added.
+    let usual = Config::default().transcoding.stall();
+    assert_eq!(usual, Duration::from_secs(120));
     let config = load(&inputs).unwrap_or_else(|e| panic!("{e}")).config;
     assert_eq!(
         config.transcoding.stall(),
@@ -203,7 +203,8 @@ async fn files_are_kept_for_their_hours() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(gone().await);
-    assert!(!data.path().join("batch").join(&old).exists());
+    let folder = data.path().join("batch").join(&old);
+    eventually(SOON, "its files are there", || !folder.exists()).await;
     assert_eq!(
         app.get(&format!("/download/{young}")).await.status,
         StatusCode::OK

@@ -10,9 +10,13 @@ mod app;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod bad_requests;
+#[cfg(test)]
 mod batch;
 #[cfg(test)]
 mod callbacks;
+#[cfg(test)]
+mod claims;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
@@ -72,6 +76,8 @@ mod real_media;
 #[cfg(test)]
 mod receiver;
 #[cfg(test)]
+mod reliability;
+#[cfg(test)]
 mod renditions;
 #[cfg(test)]
 mod resilience;
@@ -85,6 +91,10 @@ mod s3;
 mod scenes;
 #[cfg(test)]
 mod sharing;
+#[cfg(test)]
+mod shown;
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

@@ -257,6 +257,47 @@ async fn one_too_many_is_told_to_try_again() {
     assert_eq!(farewell, (1000, "server_shutdown".into()));
 }
 
+/// As many as may listen, over TCP: everybody hears of every job how it begins and ends, and nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_subscribers_hear_every_change_of_state() {
+    let app = TestApp::start().await;
+    let source = clip(app.folder.path(), "clip.mkv", 4);
+    std::fs::write(app.folder.path().join("text.mkv"), "no film").unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..1000 {
+        let mut socket = Socket::open(&app).await;
+        // It is there when it has been answered.
+        socket.say(json!({"type": "ping"}).to_string()).await;
+        assert_eq!(socket.hear().await["type"], "pong");
+        sockets.push(socket);
+    }
+    let made = app.stream(&source, json!({})).await;
+    let bad = app.stream("text.mkv", json!({})).await;
+    let left = app.stream(&source, json!({"resolution": "360p"})).await;
+    app.delete(&format!("/api/transcode/{left}")).await;
+    let segments = app.file(&made, "master.m3u8").await;
+    let segments = String::from_utf8(segments.to_vec()).unwrap();
+    for name in segments.lines().filter(|l| l.ends_with(".ts")) {
+        app.file(&made, name).await;
+    }
+    let wanted = [(&made, "ready"), (&bad, "error"), (&left, "cancelled")];
+    for (nth, socket) in sockets.iter_mut().enumerate() {
+        let mut heard: Vec<(String, String)> = Vec::new();
+        while heard.len() < 2 * wanted.len() {
+            let event = socket.hear().await;
+            if let Some(status) = status(&event) {
+                heard.push((event["job_id"].as_str().unwrap().into(), status.into()));
+            }
+        }
+        for (job, end) in wanted {
+            let of_job = heard.iter().filter(|(id, _)| id == job);
+            let states: Vec<&str> = of_job.map(|(_, state)| state.as_str()).collect();
+            assert_eq!(states, ["processing", end], "listener {nth}");
+        }
+    }
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_are_no_handshake_are_told_why() {
     let app = TestApp::start().await;

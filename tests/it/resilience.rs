@@ -76,7 +76,7 @@ pub(crate) async fn segments(app: &TestApp, job: &str) -> Vec<String> {
 }
 
 /// All segments one after the other, as a player fetches them.
-async fn play(app: &TestApp, job: &str) -> Vec<u8> {
+pub(crate) async fn play(app: &TestApp, job: &str) -> Vec<u8> {
     let mut film = Vec::new();
     for name in segments(app, job).await {
         film.extend(app.file(job, &name).await);
@@ -108,7 +108,7 @@ fn frame_times(film: &[u8], stream: &str) -> Vec<i64> {
 }
 
 /// Every frame of a clip is there once, at its time.
-fn assert_whole(film: &[u8], seconds: u32) {
+pub(crate) fn assert_whole(film: &[u8], seconds: u32) {
     let pictures = frame_times(film, "v");
     assert_eq!(pictures.len(), seconds as usize * 25, "pictures");
     assert!(

@@ -15,8 +15,13 @@
 //! - `slow=N`: delivers N bytes a second
 //! - `spoil=NAME`: makes a whole file, then cuts NAME beside it down to 100 bytes; exits with 0
 //! - `orphan=N`: as `die`, but leaves a process behind that keeps standard error open
+//! - `steps=NAME:N`: says N times that another second is made, then works; `blind=NAME:N`: says so of
+//!   pictures only, as encoders do that write nothing; each word as soon as the file NAME allows it
+//! - `parts=NAME:N`: delivers N bytes as often as the file NAME allows it
+//! - `tail=N`: makes a whole file, then says nothing for N seconds, but writes to it; exits with 0
 //!
-//! With `encoder=NAME` a rule fits only encoders of that hardware (see `fake_hardware.rs`).
+//! With `encoder=NAME` a rule fits only encoders of that hardware (see `fake_hardware.rs`), with `with=TEXT` only
+//! command lines that hold TEXT.
 
 #![expect(
     clippy::disallowed_methods,
@@ -108,6 +113,20 @@ fn main() {
         }
         "spoil" => spoil(&args, &argument),
         "slow" => deliver(&args, u64::MAX, Some(number())),
+        "steps" | "blind" => {
+            let (gate, steps) = gated(folder, &argument);
+            for step in 1..=steps {
+                wait_for(&gate, step);
+                report(step, verb == "blind");
+            }
+            wait_for(&gate, steps + 1);
+            become_real(&args)
+        }
+        "parts" => {
+            let (gate, bytes) = gated(folder, &argument);
+            deliver_parts(&args, &gate, bytes)
+        }
+        "tail" => tail(&args, number()),
         "orphan" => {
             deliver(&args, number(), None);
             let child = Command::new("sleep")
@@ -166,6 +185,7 @@ fn rule_for(folder: &Path, args: &[OsString]) -> io::Result<Option<(String, Stri
                 "times" => times = value.parse().map_err(io::Error::other)?,
                 "track" => fits &= value == track,
                 "encoder" => fits &= hardware::used(args) == Some(value),
+                "with" => fits &= words.iter().any(|w| w.contains(value)),
                 _ => verb = Some((key.to_owned(), value.to_owned())),
             }
         }
@@ -242,6 +262,80 @@ fn deliver(args: &[OsString], limit: u64, bytes_per_second: Option<u64>) {
     // It may have ended by itself meanwhile.
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// The file and the number of `NAME:N`.
+fn gated(folder: &Path, argument: &str) -> (PathBuf, u64) {
+    let parsed = argument.split_once(':');
+    let parsed = parsed.and_then(|(name, number)| Some((folder.join(name), number.parse().ok()?)));
+    parsed.unwrap_or_else(|| fail("a name, a colon and a number are needed"))
+}
+
+/// Waits until `gate` holds a number that is not less than `turn`.
+fn wait_for(gate: &Path, turn: u64) {
+    let allowed = || {
+        std::fs::read_to_string(gate)
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    while allowed().is_none_or(|most| most < turn) {
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Statistics as ffmpeg prints them after `seconds` of 25 pictures each.
+fn report(seconds: u64, is_blind: bool) {
+    let (time, speed) = match is_blind {
+        true => (0, 0),
+        false => (seconds, 1),
+    };
+    let line = format!(
+        "frame={:5} fps= 25 q=28.0 size=    0kB time=00:00:{time:02}.00 bitrate=   0.0kbits/s speed={speed}x    \r",
+        seconds * 25
+    );
+    if io::stderr().write_all(line.as_bytes()).is_err() {
+        exit(1);
+    }
+}
+
+/// Passes the real ffmpeg's output on, `bytes` for each turn that `gate` allows.
+fn deliver_parts(args: &[OsString], gate: &Path, bytes: u64) {
+    let (mut child, mut out) = start_real(args);
+    for turn in 1.. {
+        wait_for(gate, turn);
+        match io::copy(&mut (&mut out).take(bytes), &mut io::stdout()) {
+            Ok(passed) if passed == bytes && io::stdout().flush().is_ok() => {}
+            _ => break,
+        }
+    }
+    let _ = io::stdout().flush();
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Lets the real ffmpeg end, then writes to the folder of its file for a while.
+fn tail(args: &[OsString], seconds: u64) {
+    let ended = Command::new("ffmpeg").args(args).status();
+    // The output, which comes after the source.
+    let is_file = |file: &&Path| file.extension().is_some_and(|e| e == "mkv" || e == "mp4");
+    let file = args.iter().map(Path::new).rfind(is_file);
+    let beside = file.map(|file| file.with_extension("part"));
+    for turn in 0..seconds * 5 {
+        let written = beside
+            .as_ref()
+            .map(|file| std::fs::write(file, turn.to_string()));
+        if !matches!(written, Some(Ok(()))) {
+            exit(1);
+        }
+        sleep(Duration::from_millis(200));
+    }
+    exit(if ended.is_ok_and(|s| s.success()) {
+        0
+    } else {
+        1
+    })
 }
 
 /// Lets the real ffmpeg end, then damages a file in the folder of its playlist.

@@ -112,11 +112,13 @@ fn the_newest_seek_wins_and_the_displaced_one_is_served_later() {
 fn a_segment_that_cannot_be_made_is_given_up() {
     let mut s = scheduler(10, 2);
     let (waiter, mut actions) = s.request(3);
-    for _ in 0..2 {
+    for retry in 1..MAX_FAILURES {
         let head = start_of(&actions).unwrap().0;
+        assert_eq!(s.next_retry(3), Some(retry));
         actions = s.ended(head, Ending::Failed);
     }
     let head = start_of(&actions).unwrap().0;
+    assert_eq!(s.next_retry(3), None);
     assert_eq!(
         s.ended(head, Ending::Failed),
         [Action::GiveUp {
@@ -141,7 +143,7 @@ fn a_hopeless_head_is_not_replaced() {
 fn failures_before_a_request_do_not_count_against_it() {
     let mut s = scheduler(10, 2);
     let (waiter, mut actions) = s.request(3);
-    for _ in 0..2 {
+    for _ in 1..MAX_FAILURES {
         let head = start_of(&actions).unwrap().0;
         actions = s.ended(head, Ending::Failed);
     }

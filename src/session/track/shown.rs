@@ -3,23 +3,35 @@
 use crate::hls::HeadId;
 
 use super::super::detail::{HeadDetail, TrackDetail};
-use super::super::rendition::{TrackKind, TrackView};
+use super::super::rendition::{TrackKind, TrackView, lies_in};
+use super::super::segment::GrowingSegment;
 use super::Track;
 
 impl Track {
     pub(in crate::session) fn view(&self) -> TrackView {
         let state = self.lock();
+        let made = state.scheduler.made_ranges();
         let growing = state.growing.iter();
-        let unfinished = growing.filter(|(segment, _)| !state.scheduler.is_ready(**segment));
+        let unfinished = growing.filter(|(segment, _)| !lies_in(&made, **segment));
         let plan = &self.core.plan;
+        let video = plan.main_video();
+        // The timeline of copied pictures counts their ticks.
+        let is_copy = video.is_some_and(|v| v.encode.is_none());
+        let units = |growing: &GrowingSegment| match is_copy {
+            true => growing.ticks(),
+            false => growing.len(),
+        };
+        let growing = unfinished
+            .map(|(at, growing)| (*at, units(growing)))
+            .collect();
         TrackView {
             ready: state.scheduler.ready_ranges(),
-            growing: unfinished.map(|(_, growing)| growing.len()).collect(),
-            counts_units: match plan.main_video() {
-                Some(video) => self.id.kind == TrackKind::Video && video.encode.is_some(),
+            growing,
+            counts_units: match video {
+                Some(_) => self.id.kind == TrackKind::Video,
                 None => plan.main_audio().is_some_and(|a| a.encode.is_some()),
             },
-            made: state.scheduler.made_count(),
+            made,
             heads: state.scheduler.heads().map(|(_, next)| next).collect(),
             paused: !state.heads.is_empty() && state.heads.values().all(|h| h.paused),
             speed: state.scheduler.speed(),

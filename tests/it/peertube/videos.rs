@@ -347,6 +347,18 @@ async fn sizes_and_rates_are_as_configured_or_as_asked() {
     let app = TestApp::with(|config| {
         configured(config);
         config.peertube.resolutions = vec![90, 1080];
+    })
+    .await;
+    let path = film(app.folder.path(), "film.mp4", "320x180", 2);
+    let id = upload(&app, &path, &[]).await;
+    let told = video(&app, &id).await;
+    let renditions = told["renditions"].as_array().unwrap();
+    assert_eq!(renditions.len(), 1, "not that of the source: {told}");
+    app.stop().await;
+
+    let app = TestApp::with(|config| {
+        configured(config);
+        config.peertube.resolutions = vec![90, 1080];
         config.peertube.always_transcode_original_resolution = true;
     })
     .await;

@@ -157,11 +157,12 @@ async fn identical_queries_run_once_and_others_wait_or_are_told() {
     let mut statuses = [first.status.as_u16(), second.status.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [503, 504]);
-    let busy = if first.status.as_u16() == 503 {
-        first
-    } else {
-        second
+    let (busy, slow) = match first.status.as_u16() {
+        503 => (first, second),
+        _ => (second, first),
     };
+    // After the time that is configured, and not the usual one.
+    assert!(slow.text().contains("within 2 s"), "{}", slow.text());
     assert_eq!(busy.headers["retry-after"], "3");
     assert!(busy.json()["Error"].is_string());
     app.stop().await;

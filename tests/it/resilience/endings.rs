@@ -242,7 +242,8 @@ async fn wild_seeking_keeps_to_its_encoders_and_serves_everyone() {
     let fake = FakeFfmpeg::new();
     let app = TestApp::with(|c| {
         fake.use_in(c);
-        c.transcoding.max_heads_per_session = 4;
+        // One less than usual.
+        c.transcoding.max_heads_per_session = 3;
     })
     .await;
     let folder = app.folder.path();
@@ -290,6 +291,6 @@ async fn wild_seeking_keeps_to_its_encoders_and_serves_everyone() {
     };
     assert!(answers.iter().all(|s| *s == StatusCode::OK), "{answers:?}");
     let most = most.into_inner();
-    assert!((3..=4).contains(&most), "{most} encoders at one time");
+    assert!((2..=3).contains(&most), "{most} encoders at one time");
     app.stop().await;
 }

@@ -131,6 +131,22 @@ async fn projects_are_refused_in_grav1s_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_encoder_that_is_named_is_taken() {
+    let ours = "AOMedia Project AV1 Encoder of our own";
+    let app = server(|c| c.grav1.encoder_versions.aom = Some(ours.into())).await;
+    small(&app.folder.path().join("small.mkv"), 1, 12);
+    let body = json!({"input": ["small.mkv"], "encoder": "aom", "encoder_params": "--cpu-used=8", "id": "p"});
+    add(&app, body).await;
+    until_status(&app, "p", "ready").await;
+    let given = get_job(&app, &[]).await.unwrap();
+    assert_eq!(given.header("version"), ours);
+    let whole = fields(&given, Generation::Third);
+    let other = changed(&whole, "version", VERSION);
+    assert_eq!(deliver(&app, &other, b"x").await, "bad encoder version");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_are_refused_in_grav1s_words_and_counted() {
     let app = server(|c| c.grav1.max_attempts = 3).await;
     small(&app.folder.path().join("small.mkv"), 2, 12);
