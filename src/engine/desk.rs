@@ -85,6 +85,14 @@ impl From<ArtifactError> for DeskError {
 }
 
 impl Desk {
+    /// How often it is told how far work is, if it moved on: others look at it.
+    pub(super) fn tell_every(&self) -> Duration {
+        match self {
+            Desk::Local(_) => Duration::from_secs(1),
+            Desk::Remote(_) => Duration::from_secs(5),
+        }
+    }
+
     /// Waits for work, `wait` at most.
     pub(super) async fn claim(&self, wait: Duration) -> Result<Option<Assignment>, DeskError> {
         match self {

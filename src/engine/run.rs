@@ -167,13 +167,18 @@ impl Engine {
     /// Renews the lease until it is lost.
     async fn keep(&self, work: &Assignment, progress: watch::Receiver<FileProgress>) {
         let mut heard = Instant::now();
-        let mut pause = work.lease / 3;
+        let usual = (work.lease / 3).min(self.desk.tell_every());
+        let mut pause = usual;
+        let mut told = None;
         loop {
             tokio::time::sleep(pause).await;
             let (percent, message) = (progress.borrow().percent, String::new());
             let asked = Instant::now();
+            if told == Some(percent) && heard.elapsed() + usual < work.lease / 3 {
+                continue;
+            }
             match self.desk.renew(work, Progress { percent, message }).await {
-                Ok(()) => (heard, pause) = (asked, work.lease / 3),
+                Ok(()) => (heard, pause, told) = (asked, usual, Some(percent)),
                 Err(DeskError::Lost) => return,
                 Err(error) => {
                     tracing::warn!(job.id = %work.job, %error, "the lease is not renewed");

@@ -55,6 +55,8 @@ const DECODE_WITHIN: Duration = Duration::from_secs(600);
 /// An encode is smaller than the lossless segment, by far; scaled up by `ffmpeg_params` it may not be.
 const MOST_OF_SEGMENT: u64 = 4;
 const MOST_BYTES_ABOVE: u64 = 64 << 20;
+/// Times that the job of a resting project is taken up for its result.
+const MOST_TRIES: usize = 32;
 
 struct Checked {
     project: Project,
@@ -287,14 +289,19 @@ impl Scenes {
 
     async fn complete(&self, id: &QueueId, output: JobOutput) -> Result<Job, DispatchError> {
         let complete = || self.dispatcher.complete(id, Proof::Word, output.clone());
-        match complete().await {
-            // The project rests; what is made is taken all the same.
-            Err(DispatchError::Refused(Refused::Final(JobState::Cancelled))) => {
-                self.dispatcher.retry(id).await?;
-                complete().await
+        let mut done = complete().await;
+        for _ in 0..MOST_TRIES {
+            // The project rests; what is made is taken all the same. Whoever hears that the job is ready
+            // again, in this moment, cancels it once more.
+            let Err(DispatchError::Refused(Refused::Final(JobState::Cancelled))) = done else {
+                break;
+            };
+            match self.dispatcher.retry(id).await {
+                Ok(_) | Err(DispatchError::Refused(_)) => done = complete().await,
+                Err(error) => return Err(error),
             }
-            done => done,
         }
+        done
     }
 
     /// Takes over what became of a scene's job. Whether the project is still there.

@@ -1,13 +1,14 @@
 //! Encoders that may run at one time: over all streams, and of one kind in one stream.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// A fixed number of permits, handed out in the order they were asked for. A holder that could do
 /// without its own hears when somebody has to wait.
 pub(super) struct Encoders {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     most: usize,
     waiting: AtomicUsize,
     asked: Notify,
@@ -25,7 +26,7 @@ impl Drop for Waiting<'_> {
 impl Encoders {
     pub(super) fn new(most: usize) -> Self {
         Encoders {
-            permits: Semaphore::new(most),
+            permits: Arc::new(Semaphore::new(most)),
             most,
             waiting: AtomicUsize::new(0),
             asked: Notify::new(),
@@ -33,15 +34,20 @@ impl Encoders {
     }
 
     /// Takes a permit, waiting until there is one; never fails. Cancel-safe, but loses its place.
-    pub(super) async fn acquire(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(permit) = self.permits.try_acquire() {
+    pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+        if let Some(permit) = self.try_acquire() {
             return Some(permit);
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(&self.waiting);
         self.asked.notify_one();
         // The semaphore is never closed.
-        self.permits.acquire().await.ok()
+        self.permits.clone().acquire_owned().await.ok()
+    }
+
+    /// Takes a permit if there is one.
+    pub(super) fn try_acquire(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
     }
 
     /// Waits until somebody waits for a permit. Each wait wakes one listener. Cancel-safe.

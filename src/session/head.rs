@@ -155,10 +155,14 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
         .run_until_cancelled(track.permits.acquire())
         .await??;
     let encoders = &track.core.context.encoders;
-    let _shared = order
-        .cancel
-        .run_until_cancelled(encoders.acquire())
-        .await??;
+    let begun = (*at == 0).then(|| track.core.head_start.take_permit(track.id));
+    let _shared = match begun.flatten() {
+        Some(permit) => permit,
+        None => {
+            let permit = order.cancel.run_until_cancelled(encoders.acquire());
+            permit.await??
+        }
+    };
     track.core.context.note_encoder_wait(asked.elapsed());
     let stand = Stand::of(track, order.head, *at, order.until);
     loop {

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use crate::media::{Mode, SourceLocator, StreamRequest};
@@ -22,6 +23,8 @@ struct Begun {
     track: TrackId,
     invocation: Invocation,
     launched: Launched,
+    /// Of the encoders that may run at one time. The head that takes the encoder has it from then on.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Encoders of a stream that was not opened yet. Dropping it ends them.
@@ -40,10 +43,13 @@ impl Foresight {
         request: &StreamRequest,
         guess: Facts,
     ) {
-        let encoders = &context.encoders;
-        if request.mode != Mode::Stream || encoders.in_use() + 2 > encoders.most() {
+        if request.mode != Mode::Stream {
             return;
         }
+        let permit = || context.encoders.try_acquire();
+        let (Some(first), Some(second)) = (permit(), permit()) else {
+            return;
+        };
         let (context, locator, request) = (context.clone(), locator.clone(), request.clone());
         let starting = context.tracker.clone().spawn(async move {
             let opener = &context.opener;
@@ -51,13 +57,15 @@ impl Foresight {
                 return Vec::new();
             };
             let mut begun = Vec::new();
-            for (track, invocation) in opening_runs(&plan) {
+            let permits = [first, second];
+            for ((track, invocation), permit) in opening_runs(&plan).into_iter().zip(permits) {
                 // What goes wrong here will go wrong again, and be told then.
                 let started = launch(opener, &locator, &invocation, 0, &context.cancel).await;
                 begun.extend(started.ok().map(|(launched, _)| Begun {
                     track,
                     invocation,
                     launched,
+                    permit: Some(permit),
                 }));
             }
             begun
@@ -106,6 +114,13 @@ impl HeadStart {
         let is_it = |b: &Begun| b.track == track && b.invocation == *invocation;
         let place = begun.iter().position(is_it)?;
         Some(begun.swap_remove(place).launched)
+    }
+
+    /// What the encoder of a track that has a head start holds: its head need not wait for another.
+    pub(super) fn take_permit(&self, track: TrackId) -> Option<OwnedSemaphorePermit> {
+        let mut begun = self.lock();
+        let of_track = begun.iter_mut().find(|b| b.track == track)?;
+        of_track.permit.take()
     }
 
     /// Ends the encoders that no head has taken.

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{SOON, batch, film};
-use crate::app::TestApp;
+use crate::app::{TestApp, ffmpeg};
 use crate::fake::{FakeFfmpeg, eventually};
 
 /// A gateway whose jobs are done by engines elsewhere.
@@ -106,6 +106,42 @@ async fn ended_jobs_are_kept_for_their_hours() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(app.get(&path(&jobs[1])).await.status, StatusCode::OK);
+    app.stop().await;
+}
+
+/// Encoders that start while their source is still looked at are no more than others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encoders_with_a_head_start_count_too() {
+    let fake = FakeFfmpeg::with("hang=0\n");
+    let app = TestApp::with(|c| {
+        fake.use_in(c);
+        c.transcoding.max_concurrent_jobs = 1;
+        c.transcoding.max_heads_per_session = 2;
+    })
+    .await;
+    let names = ["a.mp4", "b.mp4", "c.mp4"];
+    for name in names {
+        film(app.folder.path(), 4.0);
+        let made = app.folder.path().join("film.mkv");
+        let path = app.folder.path().join(name);
+        ffmpeg(&[
+            "-i",
+            made.to_str().unwrap(),
+            "-c",
+            "copy",
+            path.to_str().unwrap(),
+        ]);
+    }
+    let start = |name| app.stream(name, json!({}));
+    let (a, b, c) = tokio::join!(start(names[0]), start(names[1]), start(names[2]));
+    for job in [a, b, c] {
+        let opened = |s: &Value| s["segments"].is_object();
+        app.status_until(&job, SOON, opened).await;
+    }
+    let registry = app.gateway.registry();
+    eventually(SOON, "no encoders", || registry.active_encoders() == 2).await;
+    assert_eq!(fake.alive().len(), 2);
+    assert_eq!(fake.runs().len(), 2);
     app.stop().await;
 }
 
