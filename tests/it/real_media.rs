@@ -42,6 +42,7 @@ const CHOSEN: &[&str] = &[
     "audio-only/bear-opus.mka",
     "audio-only/bear-vbr-xing-header.mp3",
     "5.1-audio/6.ogg",
+    "5.1-audio/latin_192_mulitchannel_cut.wma",
     "flv/brokensps.flv",
     "old/packed_bframes.avi",
     "old/vc1-wmapro.mp4",
