@@ -19,7 +19,7 @@ pub use command::{encoder_command, picture_command};
 pub use launcher::{Launcher, Purpose, SpawnError};
 pub use log::LogTail;
 pub use probe::{
-    DecodedFrames, ProbeError, count_frames, describe_source, probe_hdr, probe_source,
+    DecodedFrames, ProbeError, Probed, count_frames, describe_source, probe_hdr, probe_source,
     scan_duration,
 };
 pub use process::{ExitReport, Process, ProgressReport};

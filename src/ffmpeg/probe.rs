@@ -11,6 +11,7 @@ use crate::source::InputOptions;
 
 use super::command::apply_environment;
 use super::launcher::{Launcher, Purpose, SpawnError};
+use super::log::LogTail;
 use super::process::{ExitReport, Process};
 use super::toolchain::Toolchain;
 
@@ -33,15 +34,30 @@ pub enum ProbeError {
 const MAX_JSON_BYTES: u64 = 8 << 20;
 const GRACE: Duration = Duration::from_millis(200);
 
+/// What ffprobe found out of a source.
+#[derive(Debug)]
+pub struct Probed {
+    pub probe: SourceProbe,
+    /// The source does not say how long it is: ffprobe took its size over the bit rate of its
+    /// beginning, which with a variable rate may be anything.
+    pub guessed_length: bool,
+}
+
+/// How ffprobe says that it guessed a length.
+const GUESSED: &str = "Estimating duration from bitrate";
+
 /// Runs ffprobe on `input`; gives up after `limit`. Cancel-safe: dropping it ends ffprobe.
 pub async fn probe_source(
     tools: &Toolchain,
     launcher: &Launcher,
     input: &InputOptions,
     limit: Duration,
-) -> Result<SourceProbe, ProbeError> {
-    let json = describe_source(tools, launcher, input, limit).await?;
-    Ok(SourceProbe::from_ffprobe(&json)?)
+) -> Result<Probed, ProbeError> {
+    let (json, log) = described(tools, launcher, input, limit).await?;
+    Ok(Probed {
+        probe: SourceProbe::from_ffprobe(&json)?,
+        guessed_length: log.lines().any(|line| line.contains(GUESSED)),
+    })
 }
 
 /// What ffprobe writes about the format and the streams of `input`, as JSON. It names the source as
@@ -52,7 +68,25 @@ pub async fn describe_source(
     input: &InputOptions,
     limit: Duration,
 ) -> Result<String, ProbeError> {
-    let args = ["-show_format", "-show_streams", "-of", "json"];
+    let (json, _) = described(tools, launcher, input, limit).await?;
+    Ok(json)
+}
+
+/// The same with what ffprobe said meanwhile.
+async fn described(
+    tools: &Toolchain,
+    launcher: &Launcher,
+    input: &InputOptions,
+    limit: Duration,
+) -> Result<(String, LogTail), ProbeError> {
+    let args = [
+        "-loglevel",
+        "level+warning",
+        "-show_format",
+        "-show_streams",
+        "-of",
+        "json",
+    ];
     let (json, exit) = run(tools, launcher, input, &args, limit).await?;
     if !exit.success() {
         let url = input.url.to_string_lossy();
@@ -61,7 +95,7 @@ pub async fn describe_source(
         let reason = reason.unwrap_or_else(|| "ffprobe does not understand it".into());
         return Err(ProbeError::NotMedia(reason));
     }
-    Ok(String::from_utf8_lossy(&json).into_owned())
+    Ok((String::from_utf8_lossy(&json).into_owned(), exit.log))
 }
 
 /// Finds the end of a source whose header does not say its length, by reading its packets to the

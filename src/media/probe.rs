@@ -249,9 +249,11 @@ impl Raw {
         if !is("matroska") {
             return is("asf") || is("mp3") || is("nut");
         }
+        // Such a tag has a language of its own, which ffprobe appends to its name.
+        let statistics = |name: &str| name.starts_with("_STATISTICS_WRITING_APP");
         let by_mkvmerge = |s: &RawStream| {
-            s.tag("_STATISTICS_WRITING_APP")
-                .is_some_and(|app| app.starts_with("mkvmerge"))
+            let mut tags = s.tags.iter();
+            tags.any(|(name, app)| statistics(name) && app.starts_with("mkvmerge"))
         };
         let app = tag(&self.format.tags, "encoder").unwrap_or_default();
         let span = app.contains("libmatroska") || self.streams.iter().any(by_mkvmerge);
@@ -540,6 +542,8 @@ mod tests {
         let spans =
             r#""DURATION":"00:00:10.000000000","_STATISTICS_WRITING_APP":"mkvmerge v74.0.0""#;
         assert_eq!(answer("matroska,webm", lavf, "10.0", spans), (ten, ten));
+        let named = r#""DURATION-eng":"00:00:10.000000000","_STATISTICS_WRITING_APP-eng":"mkvmerge v49.0.0""#;
+        assert_eq!(answer("matroska,webm", lavf, "10.0", named), (ten, ten));
         let old = r#""encoder":"libebml v0.7.7 + libmatroska v0.8.0""#;
         assert_eq!(answer("matroska,webm", old, "10.0", ""), (ten, None));
         assert_eq!(answer("nut", lavf, "17.3", ""), (ten, None));

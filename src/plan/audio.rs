@@ -172,7 +172,9 @@ pub struct AudioEncode {
     /// run from the beginning would be.
     pub snap: Option<Snap>,
     /// Single frames may be dated later than they are: where sound goes on, its samples are counted.
-    /// ffmpeg's Ogg reader does that to the first short block of Vorbis on a page.
+    /// ffmpeg's Ogg reader does that to the first short block of Vorbis on a page; its decoder of
+    /// WMA Voice dates the frame that began in the packet before by the packet in which it ends, but
+    /// after a search, where that frame is lost.
     pub counted: bool,
 }
 
@@ -202,6 +204,7 @@ fn frame_samples(codec: &str, rate: u32) -> u32 {
             _ => 4096,
         },
         "aac" => 1024,
+        "wmavoice" => 480,
         _ => 64,
     }
 }
@@ -270,11 +273,15 @@ pub(super) fn plan_audio(
     let most = output.max_audio_channels.min(codec.most_channels());
     let channels = audio.channels.min(most).max(1);
     let rate = codec.output_rate(audio.sample_rate);
+    let snap = snap(audio);
     let encode = AudioEncode {
         source_rate: audio.sample_rate,
         source_channels: audio.channels,
-        snap: snap(audio),
-        counted: audio.codec == "vorbis",
+        counted: match audio.codec.as_str() {
+            "vorbis" => snap.is_none(),
+            codec => codec == "wmavoice",
+        },
+        snap,
     };
     let bitrate = codec.auto_bitrate(channels, rate);
     Ok(plan(codec, rate, channels, bitrate, Some(encode)))

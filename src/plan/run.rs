@@ -254,25 +254,6 @@ impl StreamPlan {
             Padding::Short => start,
         };
         let seek = self.audio_seek(start, run.preroll);
-        let zero = self.origin.to_ticks(encode.source_rate);
-        let clock = match encode.snap {
-            Some(s) => format!(
-                "asetpts='st(0,round((PTS+S-({o}))/{f})*{f}+({o})-S);\
-                 if(lte(abs(PTS-ld(0)),{t}),ld(0),PTS)-({zero})'",
-                o = s.offset,
-                f = s.frame,
-                t = s.tolerance
-            ),
-            None if encode.counted => {
-                let gap = encode.source_rate / 20;
-                format!(
-                    "asetpts='st(1,PTS-N);\
-                     st(0,if(not(N)+gt(abs(ld(1)-ld(0)),{gap}),ld(1),min(ld(0),ld(1))));\
-                     ld(0)+N-({zero})'"
-                )
-            }
-            None => format!("asetpts='PTS-({zero})'"),
-        };
         // The first frames after a seek may be damaged, or dated by what the search guessed: sound
         // is taken from a little later on, from a sample of the source that every run could have
         // taken it from.
@@ -295,7 +276,7 @@ impl StreamPlan {
         };
         let end = last + AUDIO_TAIL_FRAMES * frame;
         let cut = format!("atrim=start_pts={first}:end_pts={end}");
-        let mut filters = vec![clock];
+        let mut filters = clock(encode, self.origin);
         filters.extend(settle);
         filters.extend(few_channels(encode));
         filters.extend([resample, pad, cut]);
@@ -405,6 +386,37 @@ pub(super) fn finishing_filters(encode: &VideoEncode) -> impl Iterator<Item = St
 fn audio_lead(from: i64) -> i64 {
     let lead = from - AUDIO_LEAD_FRAMES;
     if lead <= 0 { 0 } else { lead - lead % 6 }
+}
+
+/// Filters that move sound to the timeline, from timestamps that tell where its frames really lie.
+fn clock(encode: &AudioEncode, origin: MediaTime) -> Vec<String> {
+    let zero = origin.to_ticks(encode.source_rate);
+    let snap = encode.snap.map(|s| {
+        format!(
+            "asetpts='st(0,round((PTS+S-({o}))/{f})*{f}+({o})-S);\
+             if(lte(abs(PTS-ld(0)),{t}),ld(0),PTS){shift}'",
+            o = s.offset,
+            f = s.frame,
+            t = s.tolerance,
+            shift = match encode.counted {
+                true => String::new(),
+                false => format!("-({zero})"),
+            }
+        )
+    });
+    let count = encode.counted.then(|| {
+        let gap = encode.source_rate / 20;
+        format!(
+            "asetpts='st(1,PTS-N);\
+             st(0,if(not(N)+gt(abs(ld(1)-ld(0)),{gap}),ld(1),min(ld(0),ld(1))));\
+             ld(0)+N-({zero})'"
+        )
+    });
+    let mut filters: Vec<String> = snap.into_iter().chain(count).collect();
+    if filters.is_empty() {
+        filters.push(format!("asetpts='PTS-({zero})'"));
+    }
+    filters
 }
 
 /// The first channels of a source that has more than any layout names.

@@ -114,6 +114,8 @@ enum Outcome {
     Stopped,
     /// Its first sample was after the wanted one.
     TooLate,
+    /// It came to the end of the source without a sample.
+    Nothing,
     /// The source ended at this unit, before the timeline does.
     SourceEnded {
         unit: i64,
@@ -165,8 +167,11 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
     };
     track.core.context.note_encoder_wait(asked.elapsed());
     let stand = Stand::of(track, order.head, *at, order.until);
+    // Where nothing comes, the source may have ended before: that says nothing of other places.
+    let mut preroll = Preroll::Near;
     loop {
         let mut run = Run::new(track, order, *at, stand.as_ref());
+        run.learned.preroll = run.learned.preroll.max(preroll);
         let part = order.cancel.run_until_cancelled(run.meet()).await?;
         let outcome = run.execute(part).await;
         *at = run.splitter.position().0;
@@ -174,7 +179,7 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
             Outcome::Done if *at < order.until => {}
             Outcome::Parted => {}
             Outcome::Done | Outcome::Stopped => return None,
-            Outcome::TooLate => {
+            Outcome::TooLate | Outcome::Nothing => {
                 let learned = track.learned();
                 let Some(deeper) = learned.preroll.max(run.learned.preroll).deeper() else {
                     let reason = "the source cannot be read at this place".into();
@@ -186,7 +191,10 @@ async fn fulfil(track: &Arc<Track>, order: &Order, at: &mut u32) -> Option<(Endi
                     ?deeper,
                     "seek was too late"
                 );
-                track.learn(|l| l.preroll = l.preroll.max(deeper));
+                preroll = deeper;
+                if matches!(outcome, Outcome::TooLate) {
+                    track.learn(|l| l.preroll = l.preroll.max(deeper));
+                }
             }
             Outcome::SourceEnded { unit } => {
                 if track
@@ -452,8 +460,12 @@ impl<'a> Run<'a> {
             return Outcome::Failed("the source ended before its index does".into());
         };
         if self.delivered == 0 {
-            // Nothing at all: the place lies beyond the end, or the seek went past the last frame.
-            return Outcome::TooLate;
+            // The place lies beyond the end, or the seek went past the last frame.
+            return match (self.learned.preroll, self.learned.source_end) {
+                // All of the source was read. Its end is before this place; where, did not show.
+                (Preroll::FromStart, None) => Outcome::SourceEnded { unit },
+                _ => Outcome::Nothing,
+            };
         }
         let pad = match self.learned.padding() {
             Padding::After(_) => 0,

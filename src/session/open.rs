@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use futures_util::future;
 
 use crate::ffmpeg::{
-    Accelerators, Launcher, ProbeError, Purpose, Toolchain, describe_source, probe_source,
+    Accelerators, Launcher, ProbeError, Probed, Purpose, Toolchain, describe_source, probe_source,
     scan_duration,
 };
 use crate::hardware::Hardware;
@@ -32,6 +32,8 @@ use super::to_file::FileRules;
 pub const OPEN_WITHIN: Duration = Duration::from_secs(9);
 /// Time to find the length of a source that does not say it.
 const SCAN_WITHIN: Duration = Duration::from_secs(6);
+/// Time to find it where there is a guess to go by.
+const CHECK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Bytes of a source's beginning that tell its container.
 const SNIFF_BYTES: usize = 16;
@@ -406,19 +408,26 @@ impl Opener {
     ) -> Result<SourceProbe, SessionError> {
         let (input, gate) = self.input(locator)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut probe = probe_source(&self.tools, &self.launcher, &input, left)
+        let Probed {
+            mut probe,
+            guessed_length,
+        } = probe_source(&self.tools, &self.launcher, &input, left)
             .await
             .map_err(|error| blame(gate.as_ref(), locator, unreached, error))?;
-        if probe.has_absurd_length() {
+        // A guess is better than nothing, when the end is not found in a moment.
+        let guess = probe.duration.filter(|_| guessed_length);
+        if guessed_length || probe.has_absurd_length() {
             probe.forget_lengths();
         }
         if probe.duration.is_none() && finite && probe.format != "hls" {
             let left = deadline.saturating_duration_since(Instant::now());
-            let within = left.min(SCAN_WITHIN);
+            let within = left.min(match guess {
+                Some(_) => CHECK_WITHIN,
+                None => SCAN_WITHIN,
+            });
             let end = scan_duration(&self.tools, &self.launcher, &input, within).await;
-            probe.duration = end
-                .map(|e| e - probe.start_time)
-                .filter(|d| d.is_positive());
+            let found = end.map(|e| e - probe.start_time);
+            probe.duration = found.filter(|d| d.is_positive()).or(guess);
         }
         Ok(probe)
     }

@@ -146,6 +146,9 @@ impl Track<'_> {
                     };
                     self.source_end = Some((unit - pad.ceil() as i64).max(1));
                 }
+                Ok(_) if preroll == Preroll::FromStart && self.source_end.is_none() => {
+                    self.source_end = self.cuts.unit(segment, done);
+                }
                 Ok(_) | Err(SplitError::Late { .. }) => {
                     preroll = preroll
                         .deeper()

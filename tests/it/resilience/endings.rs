@@ -1,4 +1,4 @@
-//! Jobs that are ended, players that pause or leave.
+//! Jobs that are ended, players that pause or leave, films that end too early.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fake::{eventually, folder_bytes};
+use crate::media::{make, pictures};
 
 const TWO_SECONDS: Duration = Duration::from_secs(2);
 
@@ -292,5 +293,27 @@ async fn wild_seeking_keeps_to_its_encoders_and_serves_everyone() {
     assert!(answers.iter().all(|s| *s == StatusCode::OK), "{answers:?}");
     let most = most.into_inner();
     assert!((2..=3).contains(&most), "{most} encoders at one time");
+    app.stop().await;
+}
+
+/// Of a film whose end is missing, as of a download that broke off, the rest shows its last picture,
+/// also to a player that goes there first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_film_that_was_cut_off_is_served_to_its_listed_end() {
+    let app = TestApp::with(|c| c.transcoding.buffer_ahead_seconds = 1).await;
+    let whole = "-c:v libx264 -g 20 -movflags +faststart";
+    let film = make(
+        app.folder.path(),
+        "film.mp4",
+        &[&pictures("10", 60.0)],
+        whole,
+    );
+    let bytes = std::fs::read(&film).unwrap();
+    std::fs::write(&film, &bytes[..bytes.len() * 6 / 10]).unwrap();
+    let job = app.stream("film.mp4", json!({})).await;
+    let list = app.file(&job, "master.m3u8").await;
+    let list = String::from_utf8(list.to_vec()).unwrap();
+    let last = list.lines().rfind(|l| !l.starts_with('#')).unwrap();
+    assert!(app.file(&job, last).await.len() > 1000);
     app.stop().await;
 }
