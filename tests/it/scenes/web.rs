@@ -221,6 +221,31 @@ async fn workers_with_a_token_are_served_under_it_only() {
     app.stop().await;
 }
 
+/// A job that is taken up for its result is cancelled again by whoever hears of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_was_under_way_is_taken_while_a_project_rests() {
+    let app = server(|_| {}).await;
+    small(&app.folder.path().join("small.mkv"), 16, 12);
+    let body = json!({"input": ["small.mkv"], "encoder": "aom", "encoder_params": "--cpu-used=8", "id": "r",
+        "min_frames": 12, "max_frames": 12});
+    add(&app, body).await;
+    until_status(&app, "r", "ready").await;
+    let mut held: Vec<Given> = Vec::new();
+    while let Some(given) = get_job(&app, &held.iter().collect::<Vec<_>>()).await {
+        held.push(given);
+    }
+    assert_eq!(held.len(), 16);
+    app.post("/api/v2/projects/r/pause", json!({})).await;
+    let file = encode(&held[0], app.folder.path());
+    for given in &held {
+        let said = deliver(&app, &fields(given, Generation::Third), &file).await;
+        assert_eq!(said, "saved", "{}", given.scene);
+    }
+    app.post("/api/v2/projects/r/resume", json!({})).await;
+    until_status(&app, "r", "complete").await;
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_project_rests_and_goes_on() {
     let app = server(|_| {}).await;
