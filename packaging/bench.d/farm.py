@@ -42,6 +42,11 @@ class Farm:
                     [binary, "engine", "--server", f"http://{host}:{port}", "--id", f"machine-{nth}", "--concurrency", "1"],
                     cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
+    def wait(self, gateway):
+        """Until all ask for work: at their start they measure this machine, which is that of all of them."""
+        while sum(e["alive"] for e in gateway.json("GET", "/api/v2/engines")["engines"]) < len(self.engines):
+            time.sleep(0.1)
+
     def stop(self):
         for engine in self.engines:
             engine.send_signal(signal.SIGTERM)

@@ -291,7 +291,12 @@ impl Opener {
         foresee: Option<&(dyn Fn(Facts) + Sync)>,
     ) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + self.open_within;
-        let opened = tokio::time::timeout_at(deadline, self.client.open(locator)).await;
+        let open = |until| tokio::time::timeout_at(until, self.client.open(locator));
+        // A server that has said nothing for half of the time is asked once more.
+        let mut opened = open(deadline - self.open_within / 2).await;
+        if opened.is_err() {
+            opened = open(deadline).await;
+        }
         let mut unreached = None;
         let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
             Ok(opened) => opened,

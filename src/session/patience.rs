@@ -14,9 +14,10 @@ pub(super) const PAUSES: Backoff = Backoff::Exponential {
     max_ms: 4000,
 };
 
-/// How long after the first attempt another one may begin. A server that says nothing takes its full time
-/// at each of them, and who waits is to hear of that before the player gives up.
-const BEGIN_WITHIN: Duration = Duration::from_secs(12);
+/// How long after the first attempt another one may begin, and when all must have ended: who waits is to
+/// hear what the trouble is within ten seconds.
+const BEGIN_WITHIN: Duration = Duration::from_secs(6);
+const END_WITHIN: Duration = Duration::from_millis(9500);
 
 /// Does `work`, and does it again when it fails for a reason that may pass: at most `retries` times, with
 /// growing pauses. `of` is what is waited for, so that not everybody comes back at once. Cancel-safe if
@@ -31,8 +32,18 @@ where
 {
     let began = Instant::now();
     let mut failures = 0;
+    let mut last = None;
     loop {
-        let error = match work().await {
+        let attempt = work();
+        let answer = match last {
+            None => attempt.await,
+            // What went wrong before says more than that the time is over.
+            Some(error) => match tokio::time::timeout_at(began + END_WITHIN, attempt).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(error),
+            },
+        };
+        let error = match answer {
             Err(error) if error.may_pass() => error,
             answer => return answer,
         };
@@ -41,6 +52,7 @@ where
             return Err(error);
         }
         tracing::info!(%error, attempt = failures + 1, "the source is asked again");
+        last = Some(error);
         tokio::time::sleep(PAUSES.wait(failures, of)).await;
     }
 }
@@ -79,7 +91,9 @@ mod tests {
         assert_eq!(spent(0, Duration::ZERO, trouble).await.0, 1);
         // Whoever waits for a server that says nothing is told so in time.
         let silence = || SourceError::Timeout.into();
-        assert_eq!(spent(3, Duration::from_secs(9), silence).await.0, 2);
+        assert_eq!(spent(3, Duration::from_secs(9), silence).await.0, 1);
+        let (times, whole) = spent(3, Duration::from_secs(5), silence).await;
+        assert!(times == 2 && whole == END_WITHIN, "{times} in {whole:?}");
         let answer = || SourceError::NotFound(404).into();
         assert_eq!(spent(3, Duration::ZERO, answer).await.0, 1);
     }

@@ -169,7 +169,9 @@ async fn a_file_is_tried_again_three_times_after_resets_and_time_outs() {
     assert_eq!(asked % 4, 0, "{:?}", server.asked());
     for (how, times, failed) in [
         (Spoilt::Reset, asked / 4 * 3, 3),
-        (Spoilt::Silent, 1, 1),
+        // Asked again at once, and then like any other trouble.
+        (Spoilt::Silent, 1, 0),
+        (Spoilt::Silent, 2, 1),
         // ffmpeg itself asks again for what was broken off.
         (Spoilt::Torn, 2, 0),
     ] {

@@ -68,7 +68,7 @@ async fn a_server_that_fails_is_told_by_its_failure() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_too_slow_is_given_up() {
-    // It is asked twice, nine seconds each time; `judge` says how long an answer may take.
+    // It is asked twice; `judge` says how long an answer may take.
     let (app, fake, server) = with_server().await;
     let sources = [
         server.url("/silent"),

@@ -138,10 +138,9 @@ async fn encoders_with_a_head_start_count_too() {
         let opened = |s: &Value| s["segments"].is_object();
         app.status_until(&job, SOON, opened).await;
     }
-    let registry = app.gateway.registry();
-    eventually(SOON, "no encoders", || registry.active_encoders() == 2).await;
-    assert_eq!(fake.alive().len(), 2);
+    eventually(SOON, "no encoders", || fake.alive().len() == 2).await;
     assert_eq!(fake.runs().len(), 2);
+    assert_eq!(app.gateway.registry().active_encoders(), 2);
     app.stop().await;
 }
 
@@ -157,9 +156,8 @@ async fn no_more_is_made_at_one_time_than_may_be() {
     .await;
     film(app.folder.path(), 4.0);
     let first = app.stream("film.mkv", json!({})).await;
-    let registry = app.gateway.registry();
-    eventually(SOON, "no encoders", || registry.active_encoders() == 2).await;
-    assert_eq!(fake.alive().len(), 2);
+    eventually(SOON, "no encoders", || fake.alive().len() == 2).await;
+    assert_eq!(app.gateway.registry().active_encoders(), 2);
     let second = app.stream("film.mkv", json!({"resolution": "360p"})).await;
     let opened = |s: &Value| s["segments"].is_object();
     app.status_until(&second, SOON, opened).await;
