@@ -21,8 +21,8 @@ use crate::media::index::ContainerHint;
 use crate::media::{HwAccel, KeyframeIndex, SourceLocator, SourceProbe, StreamRequest};
 use crate::plan::{PlanError, PlanSettings, StreamPlan, is_dolby_vision_5, plan_stream};
 use crate::source::{
-    Authorization, Beginning, Gate, GateGuard, GateOptions, GateReport, InputOptions, SourceClient,
-    SourceError, SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
+    Authorization, Beginning, Gate, GateGuard, GateOptions, GateReport, InputOptions, RangeReader,
+    SourceClient, SourceError, SourcePolicy, Validators, ffmpeg_input_options, read_keyframe_index,
 };
 
 use super::error::SessionError;
@@ -284,6 +284,22 @@ impl Opener {
         self.find_out(locator, false, None).await
     }
 
+    /// Opens the source by `deadline`. A server that has said nothing for half of the time is asked once
+    /// more.
+    async fn reach(
+        &self,
+        locator: &SourceLocator,
+        deadline: Instant,
+    ) -> Result<(Validators, Option<RangeReader>), SourceError> {
+        for until in [deadline - self.open_within / 2, deadline] {
+            let opening = self.client.open(locator);
+            if let Ok(opened) = tokio::time::timeout_at(until, opening).await {
+                return opened;
+            }
+        }
+        Err(SourceError::Timeout)
+    }
+
     async fn find_out(
         &self,
         locator: &SourceLocator,
@@ -291,14 +307,8 @@ impl Opener {
         foresee: Option<&(dyn Fn(Facts) + Sync)>,
     ) -> Result<Arc<Facts>, SessionError> {
         let deadline = Instant::now() + self.open_within;
-        let open = |until| tokio::time::timeout_at(until, self.client.open(locator));
-        // A server that has said nothing for half of the time is asked once more.
-        let mut opened = open(deadline - self.open_within / 2).await;
-        if opened.is_err() {
-            opened = open(deadline).await;
-        }
         let mut unreached = None;
-        let (validators, reader) = match opened.unwrap_or(Err(SourceError::Timeout)) {
+        let (validators, reader) = match Box::pin(self.reach(locator, deadline)).await {
             Ok(opened) => opened,
             // What the server says is final; where only we cannot talk to it, ffprobe may.
             Err(SourceError::Unreachable(reason)) => {
