@@ -51,7 +51,9 @@ pub(super) async fn cut(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError>
         })
         .collect();
     source.mark_keys(&mut frames);
-    let groups = cut_groups(&project.scenes, &frames, may_be_copied(&source.video));
+    // What our own engines encode is copied scene by scene, with what lies around it.
+    let may_copy = project.is_for_workers() && may_be_copied(&source.video);
+    let groups = cut_groups(&project.scenes, &frames, may_copy);
     scenes.set_step(id, Step::Cutting(0));
     part_grain(scenes, &project).await?;
     let (project, source) = (Arc::new(project), Arc::new(source));
@@ -99,11 +101,8 @@ struct Cut {
 impl Cut {
     async fn cut(self) -> Result<(), StepError> {
         let mut missing = self.missing().await?;
-        if let FramePick::Copied { behind_us } = self.group.pick
-            && self.project.is_for_workers()
-            && !missing.is_empty()
-        {
-            let copied = self.copy(&self.group, behind_us, Kind::Alone).await?;
+        if !missing.is_empty() {
+            let copied = self.copy(&self.group, Kind::Alone).await?;
             missing.retain(|place| !copied.contains(place));
         }
         let (missing, mut cuts) = self.copy_around(missing).await?;
@@ -153,10 +152,7 @@ impl Cut {
                 continue;
             };
             let group = surrounded(nth, around, &self.frames);
-            let FramePick::Copied { behind_us } = group.pick else {
-                continue;
-            };
-            if self.copy(&group, behind_us, Kind::Around).await?.is_empty() {
+            if self.copy(&group, Kind::Around).await?.is_empty() {
                 rest.push(place);
                 continue;
             }
@@ -219,13 +215,12 @@ impl Cut {
             .await
     }
 
-    /// Copies the scenes of `group` out of the source, as far as they can be decoded alone; their places.
-    async fn copy(
-        &self,
-        group: &CutGroup,
-        behind_us: Option<i64>,
-        kind: Kind,
-    ) -> Result<Vec<usize>, StepError> {
+    /// Copies the scenes of `group` out of the source, if they are to be and as far as they can be decoded
+    /// alone; their places.
+    async fn copy(&self, group: &CutGroup, kind: Kind) -> Result<Vec<usize>, StepError> {
+        let FramePick::Copied { behind_us } = group.pick else {
+            return Ok(Vec::new());
+        };
         let folder = self.scenes.temp_folder().await?;
         let start = self.source.facts.probe.start_time;
         let begin = |span: &SceneSpan| self.times_of(*span).first().copied();

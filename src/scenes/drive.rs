@@ -124,11 +124,17 @@ async fn ready(scenes: &Arc<Scenes>, id: &str) -> Result<(), StepError> {
             false => Err(StepError::Failed(reason)),
         };
     }
-    let (is_done, changed) = {
+    let (is_done, all_queued, changed) = {
         let table = scenes.table();
         let entry = table.entries.get(id).ok_or(StepError::Cancelled)?;
-        (entry.remaining() == 0, entry.changed.clone())
+        let all_queued = entry.scenes.iter().all(|s| s.state != SceneState::Uncut);
+        (entry.remaining() == 0, all_queued, entry.changed.clone())
     };
+    if !all_queued {
+        // An earlier process ended between taking a scene out of the queue and putting it back.
+        scenes.update(id, |p| p.stage = Stage::Splitting).await?;
+        return Ok(());
+    }
     if is_done {
         scenes.update(id, |p| p.stage = Stage::Joining).await?;
         return Ok(());

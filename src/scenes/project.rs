@@ -124,7 +124,15 @@ impl Project {
 
     /// Whether the segment of a scene has more pictures than the scene.
     pub(super) fn has_surroundings(&self, nth: usize) -> bool {
-        matches!(self.cuts.get(&nth), Some(SceneCut::Around { .. }))
+        self.surroundings(nth).is_some()
+    }
+
+    /// Of the segment of a scene that has more pictures than the scene: how many come before it, and all.
+    pub(super) fn surroundings(&self, nth: usize) -> Option<(u32, u32)> {
+        match self.cuts.get(&nth)? {
+            SceneCut::Around { lead, pictures } => Some((*lead, *pictures)),
+            SceneCut::Lossless => None,
+        }
     }
 
     /// As the queue counts: higher comes first.

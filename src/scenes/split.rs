@@ -170,10 +170,8 @@ async fn size(scenes: &Scenes, project: &Project, nth: usize) -> Result<SceneSiz
     let name = segment_name(project, nth).ok_or(StepError::Cancelled)?;
     let stored = scenes.artifacts.facts(&name).await?.size_bytes as f64;
     let frames = project.scenes[nth].frames;
-    let share = match project.cuts.get(&nth) {
-        Some(SceneCut::Around { pictures, .. }) => f64::from(frames) / f64::from(*pictures),
-        _ => 1.0,
-    };
+    let pictures = project.surroundings(nth).map_or(frames, |(_, all)| all);
+    let share = f64::from(frames) / f64::from(pictures);
     Ok(SceneSize {
         frames,
         bytes: stored * share,
@@ -187,10 +185,7 @@ impl Scenes {
             project: id.to_owned(),
             scene: scene_name(nth),
             segment: segment_name(project, nth)?.to_string(),
-            lead: match project.cuts.get(&nth) {
-                Some(SceneCut::Around { lead, .. }) => *lead,
-                _ => 0,
-            },
+            lead: project.surroundings(nth).map_or(0, |(lead, _)| lead),
             frames: project.scenes.get(nth)?.frames,
             rate: project.rate?,
             encoder: project.encoder,

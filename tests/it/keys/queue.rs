@@ -109,9 +109,8 @@ async fn ended_jobs_are_kept_for_their_hours() {
     app.stop().await;
 }
 
-/// Encoders that start while their source is still looked at are no more than others.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn encoders_with_a_head_start_count_too() {
+/// A gateway with room for the two encoders of one stream, which hang.
+async fn room_for_one() -> (FakeFfmpeg, TestApp) {
     let fake = FakeFfmpeg::with("hang=0\n");
     let app = TestApp::with(|c| {
         fake.use_in(c);
@@ -119,9 +118,16 @@ async fn encoders_with_a_head_start_count_too() {
         c.transcoding.max_heads_per_session = 2;
     })
     .await;
+    (fake, app)
+}
+
+/// Encoders that start while their source is still looked at are no more than others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encoders_with_a_head_start_count_too() {
+    let (fake, app) = room_for_one().await;
+    film(app.folder.path(), 4.0);
     let names = ["a.mp4", "b.mp4", "c.mp4"];
     for name in names {
-        film(app.folder.path(), 4.0);
         let made = app.folder.path().join("film.mkv");
         let path = app.folder.path().join(name);
         ffmpeg(&[
@@ -147,13 +153,7 @@ async fn encoders_with_a_head_start_count_too() {
 /// Two encoders of one stream, or one file: nobody else has any until they are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_is_made_at_one_time_than_may_be() {
-    let fake = FakeFfmpeg::with("hang=0\n");
-    let app = TestApp::with(|c| {
-        fake.use_in(c);
-        c.transcoding.max_concurrent_jobs = 1;
-        c.transcoding.max_heads_per_session = 2;
-    })
-    .await;
+    let (fake, app) = room_for_one().await;
     film(app.folder.path(), 4.0);
     let first = app.stream("film.mkv", json!({})).await;
     eventually(SOON, "no encoders", || fake.alive().len() == 2).await;
@@ -172,11 +172,11 @@ async fn no_more_is_made_at_one_time_than_may_be() {
     fake.all_ended(Duration::from_secs(4)).await;
 
     fake.set("steps=go:2\n");
+    let before = fake.runs().len();
     let jobs = [
         batch(&app, json!({"format": "mkv"})).await,
         batch(&app, json!({"format": "mp4"})).await,
     ];
-    let before = fake.runs().len();
     fake.allow("go", 1);
     let moves = |s: &Value| s["progress"].as_f64() > Some(0.0);
     app.status_until(&jobs[0], SOON, moves).await;

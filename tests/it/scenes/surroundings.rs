@@ -121,3 +121,26 @@ async fn a_copy_that_does_not_hold_its_scene_is_replaced() {
     is_the_film(&completed(&app, "few").await, &source, 0.9);
     app.stop().await;
 }
+
+/// A gateway that was killed between taking a scene out of the queue and putting it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scene_that_is_missing_in_the_queue_is_queued_again() {
+    let idle = TestApp::with(|c| c.local_engine.enabled = false).await;
+    let source = film_of_few_keys(idle.folder.path());
+    let body = json!({"input": ["few.mkv"], "encoder": "x264", "id": "few", "max_frames": 100,
+        "encoder_params": "--preset ultrafast --crf 20"});
+    add(&idle, body).await;
+    until_status(&idle, "few", "ready").await;
+    let (gateway, folder) = idle.apart();
+    gateway.stop().await;
+    let database = folder.path().join("data/ghoststream.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let gone = sqlx::query("DELETE FROM jobs WHERE id LIKE '%-00001'");
+    assert_eq!(gone.execute(&pool).await.unwrap().rows_affected(), 1);
+    pool.close().await;
+    let app = TestApp::within(folder, |c| c.local_engine.patience_seconds = 0).await;
+    until_status(&app, "few", "complete").await;
+    is_the_film(&completed(&app, "few").await, &source, 0.9);
+    app.stop().await;
+}
